@@ -1,0 +1,16 @@
+/** The program: arguments in, exit status out. */
+import { main } from "./src/commands/main.ts";
+
+/** What the program is called: argv[0] of the executable, or the name of the script. */
+function calledAs(): string {
+  if (!Deno.build.standalone) return new URL(Deno.mainModule).pathname;
+  try {
+    return Deno.readTextFileSync("/proc/self/cmdline").split("\0", 1)[0] ?? "runk";
+  } catch {
+    return "runk";
+  }
+}
+
+const path = calledAs();
+const base = path.slice(path.lastIndexOf("/") + 1);
+Deno.exit(await main(Deno.args, { name: base === "runc" ? "runc" : "runk", path }));

@@ -1,0 +1,118 @@
+import type { Arch } from "./arch.ts";
+
+/**
+ * The system calls runk issues, by name: numbers on x86_64 and aarch64. The one source for ffi/, the plan and its
+ * printer. Where both machines have only the newer call (openat, mknodat, ...) the older name does not appear.
+ * Source: arch/x86/entry/syscalls/syscall_64.tbl and scripts/syscall.tbl of Linux 6.18.
+ */
+const NUMBERS = {
+  read: [0, 63],
+  write: [1, 64],
+  close: [3, 57],
+  lseek: [8, 62],
+  mmap: [9, 222],
+  mprotect: [10, 226],
+  munmap: [11, 215],
+  rt_sigaction: [13, 134],
+  rt_sigprocmask: [14, 135],
+  ioctl: [16, 29],
+  writev: [20, 66],
+  sched_yield: [24, 124],
+  nanosleep: [35, 101],
+  getpid: [39, 172],
+  socket: [41, 198],
+  connect: [42, 203],
+  sendto: [44, 206],
+  recvfrom: [45, 207],
+  sendmsg: [46, 211],
+  recvmsg: [47, 212],
+  bind: [49, 200],
+  getsockopt: [55, 209],
+  setsockopt: [54, 208],
+  socketpair: [53, 199],
+  exit: [60, 93],
+  wait4: [61, 260],
+  kill: [62, 129],
+  fcntl: [72, 25],
+  flock: [73, 32],
+  ftruncate: [77, 46],
+  getcwd: [79, 17],
+  chdir: [80, 49],
+  fchdir: [81, 50],
+  fchmod: [91, 52],
+  fchown: [93, 55],
+  umask: [95, 166],
+  getuid: [102, 174],
+  getppid: [110, 173],
+  setsid: [112, 157],
+  setgroups: [116, 159],
+  setresuid: [117, 147],
+  setresgid: [119, 149],
+  capset: [126, 91],
+  personality: [135, 92],
+  statfs: [137, 43],
+  fstatfs: [138, 44],
+  sched_setscheduler: [144, 119],
+  pivot_root: [155, 41],
+  prctl: [157, 167],
+  chroot: [161, 51],
+  umount2: [166, 39],
+  sethostname: [170, 161],
+  setdomainname: [171, 162],
+  gettid: [186, 178],
+  sched_setaffinity: [203, 122],
+  set_mempolicy: [238, 237],
+  waitid: [247, 95],
+  keyctl: [250, 219],
+  ioprio_set: [251, 30],
+  openat: [257, 56],
+  mkdirat: [258, 34],
+  mknodat: [259, 33],
+  fchownat: [260, 54],
+  unlinkat: [263, 35],
+  symlinkat: [266, 36],
+  readlinkat: [267, 78],
+  fchmodat: [268, 53],
+  ppoll: [271, 73],
+  unshare: [272, 97],
+  exit_group: [231, 94],
+  dup3: [292, 24],
+  pipe2: [293, 59],
+  prlimit64: [302, 261],
+  sched_setattr: [314, 274],
+  renameat2: [316, 276],
+  seccomp: [317, 277],
+  memfd_create: [319, 279],
+  bpf: [321, 280],
+  execveat: [322, 281],
+  execve: [59, 221],
+  setns: [308, 268],
+  statx: [332, 291],
+  pidfd_send_signal: [424, 424],
+  open_tree: [428, 428],
+  move_mount: [429, 429],
+  fsopen: [430, 430],
+  fsconfig: [431, 431],
+  fsmount: [432, 432],
+  fspick: [433, 433],
+  pidfd_open: [434, 434],
+  clone3: [435, 435],
+  close_range: [436, 436],
+  openat2: [437, 437],
+  pidfd_getfd: [438, 438],
+  faccessat2: [439, 439],
+  mount_setattr: [442, 442],
+} as const satisfies Record<string, readonly [x86_64: number, aarch64: number]>;
+
+export type SyscallName = keyof typeof NUMBERS;
+
+/** The number of a system call on a machine. */
+export function syscallNumber(arch: Arch, name: SyscallName): number {
+  return NUMBERS[name][arch === "x86_64" ? 0 : 1];
+}
+
+/** The name behind a number, for decoders; undefined where runk does not use that call. */
+export function syscallName(arch: Arch, number: number): SyscallName | undefined {
+  const index = arch === "x86_64" ? 0 : 1;
+  return (Object.keys(NUMBERS) as SyscallName[]).find((name) => NUMBERS[name][index] === number);
+}

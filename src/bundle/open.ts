@@ -1,0 +1,88 @@
+/** The bundle: the only reader of config.json and process.json. */
+import { osErrorNumber, RunkError } from "../errors.ts";
+import { E, errnoText } from "../abi/errno.ts";
+
+/** No config that a client writes comes near this; a larger file is something else. */
+const CONFIG_MAX = 64 * 1024 * 1024;
+
+/** A bundle's directory as an absolute path without symlinks, which names it in state and hooks. */
+export function bundleDirectory(path: string): string {
+  try {
+    return Deno.realPathSync(path === "" ? "." : path);
+  } catch (error) {
+    throw fileError("cannot open the bundle", path, error);
+  }
+}
+
+/**
+ * The text of a bundle's config.json.
+ * @throws {RunkError} when it is missing, unreadable or too large
+ */
+export function readConfig(bundle: string): string {
+  const path = `${bundle}/config.json`;
+  try {
+    return readLimited(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      throw new RunkError(`JSON specification file config.json not found (in ${bundle})`);
+    }
+    throw error instanceof RunkError ? error : fileError("cannot read", path, error);
+  }
+}
+
+/** The text of another JSON document that a command line names. */
+export function readDocument(path: string): string {
+  try {
+    return readLimited(path);
+  } catch (error) {
+    throw error instanceof RunkError ? error : fileError("cannot read", path, error);
+  }
+}
+
+function readLimited(path: string): string {
+  using file = Deno.openSync(path);
+  const { size, isFile } = file.statSync();
+  if (!isFile) throw new RunkError(`${path} is not a regular file`);
+  if (size > CONFIG_MAX) throw new RunkError(`${path} has ${size} bytes; runk reads at most ${CONFIG_MAX}`);
+  const bytes = new Uint8Array(size);
+  let length = 0;
+  while (length < size) {
+    const read = file.readSync(bytes.subarray(length));
+    if (read === null) break;
+    length += read;
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
+  } catch {
+    throw new RunkError(`${path} is not UTF-8 text`);
+  }
+}
+
+function fileError(action: string, path: string, error: unknown): RunkError {
+  const errno = osErrorNumber(error) ?? (error instanceof Deno.errors.NotFound ? E.NOENT : undefined);
+  return new RunkError(`${action} ${path}: ${errno === undefined ? error : errnoText(errno)}`, { cause: undefined });
+}
+
+/**
+ * Checks the rootfs: a directory, named by a path without symlinks, as runc has it.
+ * @throws {RunkError}
+ */
+export function checkRootfs(path: string): void {
+  let real: string;
+  try {
+    real = Deno.realPathSync(path);
+    if (!Deno.statSync(real).isDirectory) {
+      throw new RunkError(`invalid rootfs: ${path} is not a directory [config.json /root/path]`);
+    }
+  } catch (error) {
+    if (error instanceof RunkError) throw error;
+    const errno = osErrorNumber(error) ?? E.NOENT;
+    throw new RunkError(`invalid rootfs: stat ${path}: ${errnoText(errno)} [config.json /root/path]`);
+  }
+  const clean = "/" + path.split("/").filter((part) => part !== "" && part !== ".").join("/");
+  if (real !== clean) {
+    throw new RunkError(
+      `invalid rootfs: not an absolute path, or a symlink: ${path} is ${real} [config.json /root/path]`,
+    );
+  }
+}

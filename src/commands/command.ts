@@ -1,0 +1,55 @@
+/** What a subcommand is made of. */
+import type { Flag, Options } from "./flags.ts";
+import type { Log } from "../log.ts";
+import type { Runtime } from "../container/runtime.ts";
+
+/** Everything that a command's own code gets. */
+export interface Context {
+  readonly runtime: Runtime;
+  readonly globals: Options;
+  readonly options: Options;
+  readonly operands: readonly string[];
+  readonly log: Log;
+  /** Writes to standard output. */
+  readonly print: (text: string) => void;
+}
+
+export interface Command {
+  readonly flags: readonly Flag[];
+  /** How many operands it takes: at least and at most. */
+  readonly operands: readonly [least: number, most: number];
+  /** What the usage line shows behind the name. */
+  readonly usage: string;
+  /** Paragraphs for help. */
+  readonly help: string;
+  /** Flags end behind this many operands; undefined: they may stand anywhere. */
+  readonly stopAt?: number;
+  /** @returns the exit status; nothing for 0 */
+  readonly run: (context: Context) => Promise<number | void> | number | void;
+  /** Exit status of a failure, when it is not 1. */
+  readonly failure?: number;
+  /** What stands in front of the message of a failure: `exec failed`. */
+  readonly failurePrefix?: (program: string) => string;
+}
+
+/** The flags that create, run and exec share. */
+export const STREAM_FLAGS: readonly Flag[] = [
+  {
+    name: "console-socket",
+    kind: "string",
+    help: "path of a unix socket that receives the master of the process's terminal",
+  },
+  { name: "pid-file", kind: "string", help: "file to write the process's pid to" },
+  {
+    name: "preserve-fds",
+    kind: "int",
+    default: "0",
+    help: "keep this many descriptors, from 3 on, open in the process",
+  },
+];
+
+/** The path as it is now, whatever directory later steps run in. */
+export function absolute(path: string): string {
+  if (path === "" || path.startsWith("/")) return path;
+  return `${Deno.cwd()}/${path}`;
+}

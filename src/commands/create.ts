@@ -1,0 +1,55 @@
+/** runk create */
+import { bundleDirectory } from "../bundle/open.ts";
+import { create, readSpec } from "../container/create.ts";
+import { detachedStdio } from "../container/run.ts";
+import { checkTerminal } from "../process/stdio.ts";
+import { absolute, type Command, type Context, STREAM_FLAGS } from "./command.ts";
+import type { Flag } from "./flags.ts";
+
+/** The flags that create and run share. */
+export const CREATE_FLAGS: readonly Flag[] = [
+  { name: "bundle", short: "b", kind: "string", help: "directory of the bundle (default: the current directory)" },
+  ...STREAM_FLAGS,
+  {
+    name: "no-pivot",
+    kind: "bool",
+    help: "change the root without pivot_root; for hosts that run from their initial ramdisk",
+  },
+  { name: "no-new-keyring", kind: "bool", help: "let the container keep the caller's session keyring" },
+];
+
+/** The options that create and run hand on. */
+export function createOptions({ options, operands }: Context) {
+  return {
+    id: operands[0]!,
+    bundle: bundleDirectory(options.string("bundle")),
+    noPivot: options.bool("no-pivot"),
+    noNewKeyring: options.bool("no-new-keyring"),
+    preserveFds: options.int("preserve-fds"),
+    pidFile: absolute(options.string("pid-file")) || undefined,
+  };
+}
+
+export const command: Command = {
+  flags: CREATE_FLAGS,
+  operands: [1, 1],
+  usage: "<container-id>",
+  help: `Makes a container from a bundle and stops short of its program: everything is set
+up, limits hold, hooks have run, and the container's first process waits until
+"start" lets it go on. The bundle is a directory with a config.json and a root
+file system; "spec" writes a config.json to begin with, "plan" shows what create
+would do.`,
+  failurePrefix: (program) => `${program} create failed`,
+  run: async (context) => {
+    const options = createOptions(context);
+    const spec = readSpec(context.runtime, options.bundle, options.noPivot);
+    const socket = context.options.string("console-socket");
+    checkTerminal({ detach: true, terminal: spec.process?.terminal ?? false, consoleSocket: socket });
+    const { stdio, inputs, close } = detachedStdio(spec, absolute(socket));
+    try {
+      await create(context.runtime, spec, { ...options, stdio, inputs, gate: "fifo" });
+    } finally {
+      close();
+    }
+  },
+};

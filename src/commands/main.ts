@@ -1,0 +1,206 @@
+/** The command line: global options, the command, and the one place that reports an error and chooses the exit status. */
+import { errorChain, RunkError, UsageError } from "../errors.ts";
+import { type Log, openLog } from "../log.ts";
+import type { Runtime } from "../container/runtime.ts";
+import type { Command, Context } from "./command.ts";
+import { type Flag, type Options, parseFlags } from "./flags.ts";
+import { COMMANDS } from "./table.ts";
+
+const UNKNOWN_COMMAND = 3;
+const FAILURE = 1;
+
+/** How the program was called decides what it is called, and where it keeps its state. */
+export interface Program {
+  readonly name: "runk" | "runc";
+  /** argv[0] or the script's path, as usage errors quote it. */
+  readonly path: string;
+}
+
+const globalFlags = ({ name }: Program): readonly Flag[] => [
+  { name: "debug", kind: "bool", help: "log more" },
+  { name: "log", kind: "string", help: "file to log to (default: standard error)" },
+  { name: "log-format", kind: "string", default: "text", help: "format of the log: text or json" },
+  {
+    name: "root",
+    kind: "string",
+    default: defaultRoot(name),
+    help: "directory for the state of containers, on a file system that is lost at boot",
+  },
+  {
+    name: "systemd-cgroup",
+    kind: "bool",
+    help: 'let systemd manage the cgroups; cgroupsPath then is "slice:prefix:name"',
+  },
+  {
+    name: "rootless",
+    kind: "string",
+    default: "auto",
+    help: "ignore missing rights over cgroups: true, false or auto",
+  },
+];
+
+/** Runs a command line. @returns the exit status */
+export async function main(args: readonly string[], program: Program): Promise<number> {
+  const flags = globalFlags(program);
+  let log: Log = openLog({ path: "", format: "text", debug: false });
+  let command: Command | undefined;
+  let isParsed = false;
+  try {
+    const { options: globals, operands: [name, ...rest] } = parseFlags(args, [...flags, VERSION], 0);
+    if (globals.bool("version")) return print(await versionText(program));
+    if (globals.bool("help") || name === undefined) return print(await appHelp(program, flags));
+    if (name === "help" || name === "h") return await help(program, flags, rest[0]);
+    const entry = COMMANDS.find((entry) => entry.name === name);
+    if (entry === undefined) throw new RunkError(`No help topic for '${name}'`, { exitCode: UNKNOWN_COMMAND });
+    ({ command } = await entry.load());
+    const { options, operands } = parseFlags(rest, command.flags, command.stopAt);
+    if (options.bool("help")) return await help(program, flags, name);
+    checkOperands(program, name, command, operands);
+    isParsed = true;
+    const root = stateRoot(program, globals);
+    log = openLog({ path: globals.string("log"), format: globals.string("log-format"), debug: globals.bool("debug") });
+    checkGlobals(globals);
+    const runtime: Runtime = {
+      root,
+      program: program.name,
+      environment: () => Object.entries(Deno.env.toObject()).map(([key, value]) => `${key}=${value}`),
+      warn: (message) => log.write("warning", message),
+      debug: (message) => log.write("debug", message),
+    };
+    const context: Context = { runtime, globals, options, operands, log, print };
+    return (await command.run(context)) ?? 0;
+  } catch (error) {
+    if (error instanceof UsageError && !isParsed) await printUsage(program, flags, command, args, error);
+    const prefix = isParsed ? command?.failurePrefix?.(program.name) : undefined;
+    report(log, (prefix === undefined ? "" : prefix + ": ") + errorChain(error));
+    if (!(error instanceof RunkError) && error instanceof Error && error.stack !== undefined) {
+      log.write("debug", error.stack);
+    }
+    return (error instanceof RunkError ? error.exitCode : undefined) ?? (isParsed ? command?.failure : undefined) ??
+      FAILURE;
+  }
+}
+
+const VERSION: Flag = { name: "version", short: "v", kind: "bool", help: "print the version" };
+
+function print(text: string): 0 {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
+  return 0;
+}
+
+/** The error goes to the log; where that is a file, people still see it on standard error. */
+function report(log: Log, message: string): void {
+  log.write("error", message);
+  if (log.toFile) Deno.stderr.writeSync(new TextEncoder().encode(message + "\n"));
+}
+
+function checkOperands(
+  { path }: Program,
+  name: string,
+  { operands: [least, most] }: Command,
+  { length }: readonly string[],
+): void {
+  if (length >= least && length <= most) return;
+  const words = least === most ? `exactly ${least}` : length < least ? `a minimum of ${least}` : `a maximum of ${most}`;
+  throw new UsageError(`${path}: ${JSON.stringify(name)} requires ${words} argument(s)`);
+}
+
+/** As runc: what is wrong, then the help, on standard output. */
+async function printUsage(
+  program: Program,
+  flags: readonly Flag[],
+  command: Command | undefined,
+  args: readonly string[],
+  error: UsageError,
+) {
+  const isCount = error.message.endsWith("argument(s)");
+  print(isCount ? "Incorrect Usage.\n\n" : `Incorrect Usage: ${error.message}\n\n`);
+  const entry = command === undefined ? undefined : COMMANDS.find(({ name }) => args.includes(name));
+  const { appHelp, commandHelp } = await import("./help.ts");
+  if (entry === undefined || command === undefined) print(appHelp(program.name, await versionText(program), flags));
+  else print(commandHelp(program.name, entry.name, entry.summary, command));
+}
+
+async function appHelp(program: Program, flags: readonly Flag[]): Promise<string> {
+  const { appHelp } = await import("./help.ts");
+  return appHelp(program.name, await versionText(program), flags);
+}
+
+async function help(program: Program, flags: readonly Flag[], name: string | undefined): Promise<number> {
+  if (name === undefined) return print(await appHelp(program, flags));
+  const entry = COMMANDS.find((entry) => entry.name === name);
+  if (entry === undefined) throw new RunkError(`No help topic for '${name}'`, { exitCode: UNKNOWN_COMMAND });
+  const { commandHelp } = await import("./help.ts");
+  return print(commandHelp(program.name, name, entry.summary, (await entry.load()).command));
+}
+
+async function versionText(program: Program): Promise<string> {
+  const { versionText } = await import("./version.ts");
+  return versionText(program);
+}
+
+/** @throws {RunkError} for global options that runk cannot honour */
+function checkGlobals(globals: Options): void {
+  const rootless = globals.string("rootless");
+  if (!["", "auto", "true", "false"].includes(rootless)) {
+    throw new RunkError(`invalid --rootless value ${JSON.stringify(rootless)}: expected true, false or auto`);
+  }
+  if (globals.bool("systemd-cgroup")) {
+    throw new RunkError("runk does not support the systemd cgroup driver yet (--systemd-cgroup)");
+  }
+}
+
+/** Root's state is under /run; other users' where their session manager gives them a place. */
+function defaultRoot(name: string): string {
+  const runtimeDirectory = Deno.env.get("XDG_RUNTIME_DIR");
+  return runtimeDirectory && (Deno.uid() !== 0 || isRootOfUserNamespace())
+    ? `${runtimeDirectory}/${name}`
+    : `/run/${name}`;
+}
+
+/** uid 0 inside a user namespace whose login was not root's. */
+function isRootOfUserNamespace(): boolean {
+  if (Deno.env.get("USER") === "root") return false;
+  try {
+    return !/^\s*0\s+0\s+4294967295\s*$/.test(Deno.readTextFileSync("/proc/self/uid_map"));
+  } catch {
+    return false;
+  }
+}
+
+function stateRoot(program: Program, globals: Options): string {
+  if (!globals.isSet("root")) {
+    const root = defaultRoot(program.name);
+    if (root !== `/run/${program.name}`) makeUserRoot(root);
+    return root;
+  }
+  const path = globals.string("root");
+  const absolute = path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;
+  const clean = "/" + normalize(absolute).join("/");
+  if (clean === "/") throw new RunkError("Option --root argument should not be set to /");
+  return clean;
+}
+
+function normalize(path: string): string[] {
+  const parts: string[] = [];
+  for (const part of path.split("/")) {
+    if (part === "..") parts.pop();
+    else if (part !== "" && part !== ".") parts.push(part);
+  }
+  return parts;
+}
+
+const STICKY_PRIVATE = 0o1700;
+
+/** Sticky, so that cleaners of $XDG_RUNTIME_DIR leave it alone. */
+function makeUserRoot(root: string): void {
+  try {
+    Deno.mkdirSync(root, { recursive: true, mode: 0o700 });
+    Deno.chmodSync(root, STICKY_PRIVATE);
+  } catch (error) {
+    throw new RunkError(`the path in $XDG_RUNTIME_DIR must be writable by the user (cannot make ${root})`, {
+      cause: error,
+    });
+  }
+}

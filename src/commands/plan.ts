@@ -1,0 +1,39 @@
+/** runk plan */
+import { bundleDirectory } from "../bundle/open.ts";
+import { prepare, readSpec } from "../container/create.ts";
+import { describePlan, planToJson } from "../plan/describe.ts";
+import { formatJson } from "../spec/json.ts";
+import { checkId } from "../state/store.ts";
+import type { Command } from "./command.ts";
+
+export const command: Command = {
+  flags: [
+    { name: "bundle", short: "b", kind: "string", help: "directory of the bundle (default: the current directory)" },
+    { name: "json", kind: "bool", help: "print the plan as JSON, for tools" },
+    { name: "no-pivot", kind: "bool", help: "as for create" },
+    { name: "no-new-keyring", kind: "bool", help: "as for create" },
+  ],
+  operands: [1, 1],
+  usage: "<container-id>",
+  help: `Prints every step that "create" would take for a bundle, in order: the system
+call with decoded arguments, what it is for, and where in config.json it comes
+from. Nothing is made or changed, and no privilege is needed.
+
+The host lane runs in a process in the host's namespaces, the container lane in
+the process that becomes the container's. They meet where a line ends in "~~".
+"result = call(...)" keeps a result under a name; "[ENOENT: ...]" lists the errors
+that are no failure. Any other error ends the container lane, and has the host
+lane take back what it had made.`,
+  failurePrefix: (program) => `${program} plan failed`,
+  run: ({ runtime, options, operands, print }) => {
+    const id = operands[0]!;
+    checkId(id);
+    const bundle = bundleDirectory(options.string("bundle"));
+    const noPivot = options.bool("no-pivot");
+    const spec = readSpec(runtime, bundle, noPivot);
+    const stdio = spec.process?.terminal ? "terminal" : "inherit";
+    const noNewKeyring = options.bool("no-new-keyring");
+    const { plan } = prepare(runtime, spec, { id, bundle, stdio, gate: "fifo", noPivot, noNewKeyring });
+    print(options.bool("json") ? formatJson(planToJson(plan), "  ") + "\n" : describePlan(plan));
+  },
+};

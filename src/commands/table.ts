@@ -1,0 +1,34 @@
+/** The subcommands: name, summary, and how to load each. A command's code is evaluated only when it is asked for. */
+import type { Command } from "./command.ts";
+
+export interface Entry {
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => Promise<{ command: Command }>;
+}
+
+/** In the order in which help shows them. */
+export const COMMANDS: readonly Entry[] = [
+  { name: "create", summary: "create a container", load: () => import("./create.ts") },
+  {
+    name: "delete",
+    summary: "delete what a container holds: processes, cgroups, its state",
+    load: () => import("./delete.ts"),
+  },
+  { name: "exec", summary: "run a process in a container", load: () => import("./exec.ts") },
+  {
+    name: "kill",
+    summary: "send a signal (TERM, if none is given) to a container's first process",
+    load: () => import("./kill.ts"),
+  },
+  { name: "list", summary: "list the containers of a state root", load: () => import("./list.ts") },
+  {
+    name: "plan",
+    summary: "show every system call that creating a container would issue, without issuing any",
+    load: () => import("./plan.ts"),
+  },
+  { name: "run", summary: "create and start a container", load: () => import("./run.ts") },
+  { name: "spec", summary: "write a new config.json", load: () => import("./spec.ts") },
+  { name: "start", summary: "let a created container run its program", load: () => import("./start.ts") },
+  { name: "state", summary: "show the state of a container", load: () => import("./state.ts") },
+];

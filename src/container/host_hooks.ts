@@ -1,0 +1,42 @@
+/** Hooks that run on the host outside of create: poststart and poststop. */
+import { probeHost } from "../host/probe.ts";
+import { carryOut } from "../init/carry_out.ts";
+import { planHooks } from "../plan/hooks.ts";
+import type { HookKind, HookState } from "../plan/steps/hooks.ts";
+import type { Hook } from "../spec/schema.ts";
+import type { HookRecord } from "../state/record.ts";
+import type { Runtime } from "./runtime.ts";
+
+const NANOSECONDS = 1e9;
+
+/**
+ * Runs hooks one after the other.
+ * @param pid the pid that the state names; none for a container that has ended
+ * @throws {StepError} when one fails; those after it do not run
+ */
+export async function runHostHooks(
+  runtime: Runtime,
+  kind: HookKind & ("poststart" | "poststop"),
+  hooks: readonly HookRecord[],
+  state: HookState,
+  pid?: number,
+): Promise<void> {
+  if (hooks.length === 0) return;
+  const plan = planHooks(probeHost(), {
+    kind,
+    hooks: hooks.map(fromRecord),
+    state,
+    pid,
+    environment: runtime.environment(),
+    directory: state.bundle,
+    reports: true,
+  });
+  await carryOut(plan, { argv: [runtime.program, "hooks"], directory: runtime.root });
+}
+
+const fromRecord = ({ path, args, env, timeout }: HookRecord): Hook => ({
+  path,
+  args: args === null || args === undefined ? undefined : [...args],
+  env: env === null || env === undefined ? undefined : [...env],
+  timeout: timeout === null || timeout === undefined ? undefined : timeout / NANOSECONDS,
+} as Hook);

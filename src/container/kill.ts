@@ -1,0 +1,47 @@
+/** Sends a signal to a container's first process. */
+import { pidfdSignal } from "../../ffi/process.ts";
+import { SIG } from "../abi/names.ts";
+import { killAll } from "../cgroup/processes.ts";
+import { RunkError, SysError } from "../errors.ts";
+import { hasPrivateNamespace } from "../state/record.ts";
+import { isAlive } from "../state/status.ts";
+import { find, openInit } from "./find.ts";
+import type { Runtime } from "./runtime.ts";
+
+export const NOT_RUNNING = "container not running";
+
+/**
+ * Sends `signal` (a number). SIGKILL to a container without a pid namespace of its own kills all its processes: the end
+ * of the first would not end the others.
+ * @throws {RunkError} "container not running" when its process is gone
+ */
+export async function kill(runtime: Runtime, id: string, signal: number): Promise<void> {
+  const { record } = find(runtime, id);
+  if (signal === SIG.KILL && !hasPrivateNamespace(record, "NEWPID")) {
+    if (!isAlive(record)) throw new RunkError(NOT_RUNNING);
+    return await killAll(record.cgroup_paths);
+  }
+  using init = openInit(record);
+  if (init === undefined) throw new RunkError(NOT_RUNNING);
+  try {
+    pidfdSignal(init, signal);
+  } catch (error) {
+    if (error instanceof SysError && error.code === "ESRCH") throw new RunkError(NOT_RUNNING);
+    throw new RunkError(`unable to signal init: ${error instanceof Error ? error.message : error}`, {
+      cause: undefined,
+    });
+  }
+  if (signal === SIG.KILL) thaw(record.cgroup_paths?.["freezer"]);
+}
+
+/** A process in a frozen v1 cgroup dies only when it is thawed. */
+function thaw(freezer: string | undefined): void {
+  if (freezer === undefined) return;
+  try {
+    if (Deno.readTextFileSync(`${freezer}/freezer.state`).trim() !== "THAWED") {
+      Deno.writeTextFileSync(`${freezer}/freezer.state`, "THAWED", { create: false });
+    }
+  } catch {
+    // The cgroup went away with its last process.
+  }
+}

@@ -1,0 +1,86 @@
+/** What state.json says of a new container. */
+import { NAMESPACES } from "../abi/flags.ts";
+import { cgroupPaths } from "../cgroup/paths.ts";
+import { deviceRules } from "../cgroup/devices.ts";
+import { type CreateRequest, namespacesOf, rootfsDirectory } from "../plan/recipe.ts";
+import { OCI_VERSION } from "../plan/steps/hooks.ts";
+import type { Hook, IdMappings, Spec } from "../spec/schema.ts";
+import { type HookRecord, RECORD_VERSION, type StateRecord } from "../state/record.ts";
+
+const NANOSECONDS = 1e9;
+/** runc's names of namespaces. */
+const NAMES = {
+  user: "NEWUSER",
+  pid: "NEWPID",
+  ipc: "NEWIPC",
+  uts: "NEWUTS",
+  network: "NEWNET",
+  cgroup: "NEWCGROUP",
+  time: "NEWTIME",
+  mount: "NEWNS",
+} as const;
+
+export function newRecord(spec: Spec, request: CreateRequest, process: { pid: number; start: number }): StateRecord {
+  const namespaces = [...namespacesOf(spec).values()];
+  const paths = cgroupPaths(request.cgroups);
+  const { linux } = spec;
+  return {
+    id: request.id,
+    init_process_pid: process.pid,
+    init_process_start: process.start,
+    created: now(),
+    config: {
+      no_pivot_root: request.noPivot,
+      rootfs: rootfsDirectory({ spec, request }),
+      readonlyfs: spec.root?.readonly ?? false,
+      hostname: spec.hostname ?? "",
+      namespaces: namespaces.map(({ type, path }) => ({ type: NAMES[type], path: path ?? "" })),
+      uid_mappings: mappings(linux?.uidMappings),
+      gid_mappings: mappings(linux?.gidMappings),
+      cgroups: {
+        name: linux?.cgroupsPath ? "" : request.id,
+        path: linux?.cgroupsPath ?? "",
+        devices: deviceRules(linux?.resources).map(({ type, major, minor, access, allow }) => ({
+          type: type.charCodeAt(0),
+          major,
+          minor,
+          permissions: access,
+          allow,
+        })),
+        Systemd: false,
+        Rootless: false,
+      },
+      Hooks: Object.fromEntries(
+        Object.entries(spec.hooks ?? {}).map(([kind, hooks]) => [kind, (hooks ?? []).map(hookRecord)]),
+      ),
+      version: OCI_VERSION,
+      labels: [
+        ...Object.entries(spec.annotations ?? {}).map(([key, value]) => `${key}=${value}`),
+        `bundle=${request.bundle}`,
+      ],
+      no_new_keyring: request.noNewKeyring,
+    },
+    rootless: false,
+    cgroup_paths: paths,
+    namespace_paths: process.pid === 0 ? {} : Object.fromEntries(
+      Object.entries(NAMESPACES).map((
+        [type, { file }],
+      ) => [NAMES[type as keyof typeof NAMES], `/proc/${process.pid}/ns/${file}`]),
+    ),
+    runk: { version: RECORD_VERSION },
+  };
+}
+
+/** RFC 3339 in UTC, as Go writes it: without the fraction's trailing zeros. */
+const now = () => new Date().toISOString().replace(/\.?0+Z$/, "Z");
+
+const mappings = (list: IdMappings | undefined) =>
+  list?.map(({ containerID, hostID, size }) => ({ container_id: containerID, host_id: hostID, size })) ?? null;
+
+const hookRecord = ({ path, args, env, timeout }: Hook): HookRecord => ({
+  path,
+  args: args ?? null,
+  env: env ?? null,
+  dir: "",
+  timeout: timeout === undefined ? null : timeout * NANOSECONDS,
+});

@@ -1,0 +1,13 @@
+/** What every use case is told of its surroundings; nothing in src/container reads the process's own. */
+import type { Warn } from "../spec/checks.ts";
+
+export interface Runtime {
+  /** The state root, absolute. */
+  readonly root: string;
+  /** How messages name this program: "runk", or "runc" when called so. */
+  readonly program: string;
+  /** The caller's environment, NAME=VALUE. */
+  readonly environment: () => readonly string[];
+  readonly warn: Warn;
+  readonly debug: Warn;
+}

@@ -1,0 +1,66 @@
+/** Lets a created container run its program. */
+import { call, tryCall } from "../../ffi/call.ts";
+import { Fd } from "../../ffi/fd.ts";
+import { arch } from "../../ffi/libc.ts";
+import { cstring, Memory } from "../../ffi/memory.ts";
+import { poll } from "../../ffi/poll.ts";
+import { AT_FDCWD } from "../abi/flags.ts";
+import { O } from "../abi/arch.ts";
+import { RunkError } from "../errors.ts";
+import { annotations, label, type StateRecord } from "../state/record.ts";
+import * as store from "../state/store.ts";
+import { openInit, withContainer } from "./find.ts";
+import { runHostHooks } from "./host_hooks.ts";
+import { kill } from "./kill.ts";
+import type { Runtime } from "./runtime.ts";
+import { SIG } from "../abi/names.ts";
+
+/** @throws {RunkError} unless the container is in state created */
+export async function start(runtime: Runtime, id: string): Promise<void> {
+  await withContainer(runtime, id, async ({ record, status }) => {
+    if (status === "stopped") throw new RunkError("cannot start a container that has stopped");
+    if (status === "running") throw new RunkError("cannot start an already running container");
+    if (status !== "created") throw new RunkError(`cannot start a container in the ${status} state`);
+    await openGate(runtime, record);
+    await poststart(runtime, record);
+  });
+}
+
+/** Opens the start gate to read: the container's process, which opens it to write, goes on and says so with a byte. */
+async function openGate({ root }: Runtime, record: StateRecord): Promise<void> {
+  using init = openInit(record);
+  if (init === undefined) throw new RunkError("cannot start a container that has stopped");
+  const path = store.fifoOf(root, record.id);
+  const { NONBLOCK, CLOEXEC } = O[arch];
+  // Not blocking: if the process dies before it opens its end, there would be no one to wait for.
+  using gate = new Fd(call("openat", AT_FDCWD, cstring(path), NONBLOCK | CLOEXEC, 0));
+  const byte = new Memory(1);
+  for (;;) {
+    const [, hasEnded] = await poll([{ fd: gate.number }, { fd: init.number }], 100);
+    if (tryCall("read", gate.number, byte, 1) > 0) break;
+    if (hasEnded) {
+      throw new RunkError(
+        "exec fifo is empty: container init did not signal execve readiness (process died before writing, or fifo already consumed)",
+      );
+    }
+  }
+  store.removeFifo(root, record.id);
+}
+
+/** The poststart hooks; a failure ends the container, as in runc. */
+export async function poststart(runtime: Runtime, record: StateRecord): Promise<void> {
+  const hooks = record.config.Hooks?.["poststart"] ?? [];
+  if (hooks.length === 0) return;
+  const state = {
+    id: record.id,
+    status: "running",
+    bundle: label(record, "bundle") ?? "",
+    annotations: annotations(record),
+  } as const;
+  try {
+    await runHostHooks(runtime, "poststart", hooks, state, record.init_process_pid);
+  } catch (error) {
+    await kill(runtime, record.id, SIG.KILL).catch(() => {});
+    throw error;
+  }
+}

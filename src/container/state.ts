@@ -1,0 +1,92 @@
+/** What `state` and `list` say of a container. */
+import { osErrorNumber, RunkError } from "../errors.ts";
+import { E } from "../abi/errno.ts";
+import { SortedMap } from "../spec/json.ts";
+import { annotations, label, type StateRecord } from "../state/record.ts";
+import { type Status, statusOf } from "../state/status.ts";
+import * as store from "../state/store.ts";
+import { find } from "./find.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** The keys in runc's order. */
+export interface ContainerState {
+  readonly ociVersion: string;
+  readonly id: string;
+  /** 0 for a container that has stopped. */
+  readonly pid: number;
+  readonly status: Status;
+  readonly bundle: string;
+  readonly rootfs: string;
+  readonly created: string;
+  readonly annotations: SortedMap | undefined;
+  readonly owner: string;
+}
+
+/** @throws {RunkError} "container does not exist" */
+export function state(runtime: Pick<Runtime, "root">, id: string): ContainerState {
+  const { record, status } = find(runtime, id);
+  return describe(record, status, "");
+}
+
+function describe(record: StateRecord, status: Status, owner: string): ContainerState {
+  const own = annotations(record);
+  return {
+    ociVersion: record.config.version ?? "",
+    id: record.id,
+    pid: status === "stopped" ? 0 : record.init_process_pid,
+    status,
+    bundle: label(record, "bundle") ?? "",
+    rootfs: record.config.rootfs,
+    created: record.created,
+    annotations: Object.keys(own).length === 0 ? undefined : new SortedMap(own),
+    owner,
+  };
+}
+
+export interface Listing {
+  readonly containers: readonly ContainerState[];
+  /** Containers that could not be loaded, in a line each. */
+  readonly failures: readonly string[];
+}
+
+/**
+ * All containers under the root.
+ * @param mayBeMissing a root that does not exist holds no containers; else it is an error
+ */
+export function list({ root }: Pick<Runtime, "root">, { mayBeMissing }: { mayBeMissing: boolean }): Listing {
+  const ids = store.ids(root);
+  if (ids === undefined) {
+    if (mayBeMissing) return { containers: [], failures: [] };
+    throw new RunkError(`open ${root}: no such file or directory`);
+  }
+  const users = userNames();
+  const containers: ContainerState[] = [];
+  const failures: string[] = [];
+  for (const id of ids) {
+    try {
+      const record = store.load(root, id);
+      const uid = store.owner(root, id);
+      containers.push(describe(record, statusOf(root, record), users.get(uid) ?? `#${uid}`));
+    } catch (error) {
+      // Deleted while we were looking.
+      if (osErrorNumber(error) === E.NOENT) continue;
+      failures.push(`load container ${id}: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+  return { containers, failures };
+}
+
+function userNames(): Map<number, string> {
+  const result = new Map<number, string>();
+  let passwd = "";
+  try {
+    passwd = Deno.readTextFileSync("/etc/passwd");
+  } catch {
+    // A host without users has only numbers.
+  }
+  for (const line of passwd.split("\n")) {
+    const [name, , uid] = line.split(":");
+    if (name && uid !== undefined && !result.has(Number(uid))) result.set(Number(uid), name);
+  }
+  return result;
+}

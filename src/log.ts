@@ -1,0 +1,74 @@
+/** Log lines in runc's two formats. Source: logrus's text and JSON formatters, which runc's clients parse. */
+import { RunkError } from "./errors.ts";
+
+export type Level = "debug" | "info" | "warning" | "error" | "fatal";
+
+export interface Log {
+  /** Where lines go besides being asked for by path: a file other than standard error. */
+  readonly toFile: boolean;
+  write(level: Level, message: string): void;
+}
+
+export interface LogOptions {
+  /** A file; standard error when empty. */
+  readonly path: string;
+  readonly format: string;
+  readonly debug: boolean;
+}
+
+/**
+ * Opens the log.
+ * @throws {RunkError} for an unknown format, or a file that cannot be opened
+ */
+export function openLog({ path, format, debug }: LogOptions): Log {
+  if (format !== "text" && format !== "json" && format !== "") throw new RunkError(`invalid log-format: ${format}`);
+  let file: Deno.FsFile | undefined;
+  if (path !== "") {
+    try {
+      file = Deno.openSync(path, { create: true, append: true, mode: 0o644 });
+    } catch (error) {
+      throw new RunkError(`cannot open the log ${path}`, { cause: error });
+    }
+  }
+  return {
+    toFile: file !== undefined,
+    write(level, message) {
+      if (level === "debug" && !debug) return;
+      const isTerminal = file === undefined && format !== "json" && Deno.stderr.isTerminal();
+      const line = format === "json"
+        ? jsonLine(level, message)
+        : isTerminal
+        ? terminalLine(level, message)
+        : textLine(level, message);
+      const bytes = new TextEncoder().encode(line + "\n");
+      (file ?? Deno.stderr).writeSync(bytes);
+    },
+  };
+}
+
+const textLine = (level: Level, message: string) => `time="${timestamp()}" level=${level} msg=${quoted(message)}`;
+
+const ESCAPES: Record<string, string> = { "<": "\\u003c", ">": "\\u003e", "&": "\\u0026" };
+const jsonLine = (level: Level, message: string) =>
+  JSON.stringify({ level, msg: message, time: timestamp() }).replace(/[<>&]/g, (c) => ESCAPES[c]!);
+
+const COLOURS: Record<Level, number> = { debug: 37, info: 36, warning: 33, error: 31, fatal: 31 };
+const started = Date.now();
+function terminalLine(level: Level, message: string): string {
+  const seconds = String(Math.floor((Date.now() - started) / 1000)).padStart(4, "0");
+  return `\x1b[${COLOURS[level]}m${level.slice(0, 4).toUpperCase()}\x1b[0m[${seconds}] ${message.padEnd(44)} `;
+}
+
+/** A value of a text line: bare when it is simple, else as Go's %q writes it. */
+const quoted = (text: string) => (text !== "" && /^[A-Za-z0-9\-._/@^+]*$/.test(text) ? text : JSON.stringify(text));
+
+/** RFC 3339 with seconds, in the local zone. */
+function timestamp(now = new Date()): string {
+  const offset = -now.getTimezoneOffset();
+  const local = new Date(now.getTime() + offset * 60_000).toISOString().slice(0, 19);
+  if (offset === 0) return local + "Z";
+  const [hours, minutes] = [Math.floor(Math.abs(offset) / 60), Math.abs(offset) % 60].map((n) =>
+    String(n).padStart(2, "0")
+  );
+  return `${local}${offset < 0 ? "-" : "+"}${hours}:${minutes}`;
+}

@@ -1,0 +1,118 @@
+/**
+ * The recipe for a new container: the order in which it is set up, on one screen. Each call below adds the steps that
+ * its file under steps/ describes; "host" steps run in the process that runk spawns, "box" steps in the container's.
+ */
+import { MSG } from "../abi/flags.ts";
+import { E } from "../abi/errno.ts";
+import type { HostFacts } from "../host/facts.ts";
+import type { Process, Spec } from "../spec/schema.ts";
+import { PlanBuilder, slot } from "./builder.ts";
+import { checkPlan } from "./check.ts";
+import { type CreateRequest, namespacesOf, type Recipe } from "./recipe.ts";
+import { joinCgroups, makeCgroups, tasksFiles, unifiedPath } from "./steps/cgroups.ts";
+import { connectStdio, ownStdio } from "./steps/console.ts";
+import { becomeUser, forbidNewPrivileges, hideFromContainer } from "./steps/credentials.ts";
+import { makeDevices } from "./steps/devices.ts";
+import { mapIds } from "./steps/id_maps.ts";
+import * as kernel from "./steps/kernel.ts";
+import { hooksBeforeRoot, startContainerHooks } from "./steps/create_hooks.ts";
+import * as mounts from "./steps/mounts.ts";
+import { cloneContainer, joinNamespaces, openNamespaces } from "./steps/namespaces.ts";
+import { cleanSlate } from "./steps/prologue.ts";
+import { environmentOf, environmentWords, findHome, findProgram, runProgram } from "./steps/program.ts";
+import { makeReadonlyPaths, maskPaths } from "./steps/restricted_paths.ts";
+import { changeRoot, finishRoot, keepOldRoot, mountRootfs } from "./steps/rootfs.ts";
+import { closeReports, makeStartGate, readyToRun, waitAtGate } from "./steps/start_gate.ts";
+import { setLimits, setUmask } from "./steps/limits.ts";
+import { MESSAGE, type Plan, TEXT } from "./types.ts";
+
+/** The plan that makes the container of a config. Pure: the same arguments give the same plan. */
+export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest): Plan {
+  const b = new PlanBuilder(facts.arch);
+  const recipe: Recipe = { b, host: b.host, box: b.container, spec, facts, request, namespaces: namespacesOf(spec) };
+  const { host, box } = recipe;
+  const process: Process = spec.process ?? {};
+  const environment = environmentOf(process);
+  declareInputs(recipe);
+
+  // In the host's namespaces, with the caller's rights.
+  cleanSlate(host, facts, 3 + request.preserveFds);
+  openNamespaces(recipe);
+  makeCgroups(recipe); // limits before anyone is in: a limit below the usage would fail
+  makeStartGate(recipe);
+  mounts.openSourcesOnHost(recipe); // before any id changes: a source may be unreadable later
+  cloneContainer(recipe);
+
+  // From here on "box" is the container's process, alone in its new namespaces.
+  joinCgroups(box, tasksFiles(request.cgroups), unifiedPath(request.cgroups)); // before the cgroup namespace, whose root is where we are
+  mapIds(recipe);
+  joinNamespaces(recipe);
+  hideFromContainer(box);
+  kernel.joinKeyring(recipe); // before the user changes
+  kernel.raiseLoopback(recipe);
+  setLimits(recipe, process); // from the host lane: the container's process may not raise them any more
+
+  // File system: sources before the first mount, everything inside through descriptors of the rootfs.
+  keepOldRoot(recipe);
+  mounts.openSources(recipe);
+  mountRootfs(recipe);
+  mounts.mountAll(recipe);
+  makeDevices(recipe);
+  kernel.openOwnProcfs(recipe);
+  hooksBeforeRoot(recipe); // after the mounts, while the host's root is still there
+  changeRoot(recipe);
+
+  connectStdio(box, request.stdio, process, "/dev/console");
+  mounts.finishReadonlyMounts(recipe);
+  finishRoot(recipe);
+  kernel.setNames(recipe);
+  kernel.writeSysctls(recipe); // before /proc/sys may become read-only
+  makeReadonlyPaths(recipe);
+  maskPaths(recipe);
+
+  // Process: what only root may do, then the user, then what the user may.
+  setUmask(box, process);
+  forbidNewPrivileges(box, process);
+  findHome(box, environment, process.user?.uid ?? 0);
+  ownStdio(box, process.user?.uid ?? 0, mounts.setsUpDev(recipe));
+  becomeUser(box, process, facts);
+  hideFromContainer(box); // a change of user made the process dumpable again
+  findProgram(box, process, environment); // now, so that create fails and not start
+  readyToRun(recipe, process);
+
+  // Behind the gate: nothing of the starter may be needed any more.
+  closeReports(box);
+  waitAtGate(recipe);
+  startContainerHooks(recipe, environmentWords(box, environment));
+  runProgram(box, process, environment, request.preserveFds);
+
+  addFileSystemWords(recipe);
+  return checkPlan(b.build());
+}
+
+/** The descriptors that the starter hands over. */
+function declareInputs({ b, request }: Recipe): void {
+  if (request.stdio === "pipes") {
+    for (const name of ["stdin", "stdout", "stderr"]) b.input(name, `the container's ${name}`);
+  }
+  if (request.stdio === "terminal") b.input("console", "the socket that takes the terminal's master");
+}
+
+const WORDS_SIZE = 512;
+
+/** Where a refused file system goes: the kernel's own words about it are read from its context and sent along. */
+function addFileSystemWords({ b }: Recipe): void {
+  const lane = b.section("container", "file system's own words");
+  const words = b.buffer("file system's words", 8 + WORDS_SIZE, {
+    words: [(BigInt(TEXT.NOTE) << 32n) | BigInt(MESSAGE.TEXT)],
+  });
+  lane.task("send the file system's own words about its failure");
+  lane.sys("read", [slot("fs"), words.plus(8), WORDS_SIZE], {
+    out: "length",
+    tolerate: [E.NODATA, E.INVAL],
+    to: lane.failLabel,
+  });
+  lane.set("length", slot("length"), 8);
+  lane.sys("sendto", [slot("report"), words, slot("length"), MSG.NOSIGNAL, 0, 0]);
+  lane.jump(lane.failLabel);
+}

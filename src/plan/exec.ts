@@ -1,0 +1,118 @@
+/**
+ * The recipe for a process in a container that exists: what create.ts does for the first process, without making
+ * anything. Nothing inside is trusted: no path is looked up and no program started before the process is confined.
+ */
+import { CLONE, NAMESPACES, type NamespaceType } from "../abi/flags.ts";
+import type { HostFacts } from "../host/facts.ts";
+import type { Process } from "../spec/schema.ts";
+import { type Lane, PlanBuilder, slot } from "./builder.ts";
+import { checkPlan } from "./check.ts";
+import type { Stdio } from "./recipe.ts";
+import { joinCgroups, openCgroups, unifiedSlot } from "./steps/cgroups.ts";
+import { connectStdio, ownStdio } from "./steps/console.ts";
+import { becomeUser, forbidNewPrivileges, hideFromContainer } from "./steps/credentials.ts";
+import { becomeRoot } from "./steps/id_maps.ts";
+import { joinKeyring } from "./steps/kernel.ts";
+import {
+  beginContainerLane,
+  cloneProcess,
+  keepOwnEnd,
+  type Lanes,
+  makeMeetingPlace,
+  meet,
+  ownProcess,
+} from "./steps/lanes.ts";
+import { applyRlimits, setUmask } from "./steps/limits.ts";
+import { cleanSlate } from "./steps/prologue.ts";
+import { environmentOf, findHome, findProgram, runProgram } from "./steps/program.ts";
+import { closeReports, writePidFile } from "./steps/start_gate.ts";
+import type { Plan } from "./types.ts";
+
+export interface ExecRequest {
+  readonly id: string;
+  /** Namespaces of the container that are not the caller's. */
+  readonly namespaces: readonly NamespaceType[];
+  /** Tasks files of the container's v1 cgroups. */
+  readonly tasksFiles: readonly string[];
+  /** Directory of the container's unified cgroup. */
+  readonly unifiedCgroup: string | undefined;
+  readonly stdio: Stdio;
+  readonly noNewKeyring: boolean;
+  readonly preserveFds: number;
+  readonly pidFile: string | undefined;
+  readonly program: string;
+}
+
+/** The plan that runs a process in a container; input "init" is a pidfd of the container's first process. */
+export function planExec(process: Process, facts: HostFacts, request: ExecRequest): Plan {
+  const b = new PlanBuilder(facts.arch);
+  const { host, container: box } = b;
+  const lanes: Lanes = { b, host, box };
+  const environment = environmentOf(process);
+  const uid = process.user?.uid ?? 0;
+  const namespaces = new Map(request.namespaces.map((type) => [type, { type, path: "", configPath: "" }]));
+  b.input("init", "a pidfd of the container's first process");
+  if (request.stdio === "pipes") {
+    for (const name of ["stdin", "stdout", "stderr"]) b.input(name, `the process's ${name}`);
+  }
+  if (request.stdio === "terminal") b.input("console", "the socket that takes the terminal's master");
+
+  cleanSlate(host, facts, 3 + request.preserveFds);
+  makeProcess(lanes, request);
+
+  joinCgroups(box, request.tasksFiles, request.unifiedCgroup);
+  hideFromContainer(box); // before it can be seen from inside (CVE-2016-9962)
+  joinNamespaces(box, request);
+  joinKeyring({ box, request, namespaces });
+  connectStdio(box, request.stdio, process, "nothing");
+  setUmask(box, process);
+  forbidNewPrivileges(box, process);
+  findHome(box, environment, uid);
+  ownStdio(box, uid, true);
+  becomeUser(box, process, facts);
+  hideFromContainer(box);
+  findProgram(box, process, environment);
+  readyToRun(lanes, process, request);
+  closeReports(box);
+  runProgram(box, process, environment, request.preserveFds);
+  return checkPlan(b.build());
+}
+
+function makeProcess(lanes: Lanes, request: ExecRequest): void {
+  const { b, host } = lanes;
+  openCgroups(host, request.tasksFiles, request.unifiedCgroup);
+  makeMeetingPlace(lanes);
+  if (request.namespaces.includes("pid")) {
+    host.task("join the container's pid namespace, for children").sys("setns", [slot("init"), CLONE.NEWPID]);
+  }
+  cloneProcess(lanes, host, { flags: 0, cgroup: unifiedSlot(request.unifiedCgroup), why: "make the process" });
+  host.load("pidfd", 4, b.buffer("pidfd", 8));
+  keepOwnEnd(host);
+  ownProcess(lanes);
+  beginContainerLane(lanes, request.program);
+}
+
+/** All at once: the kernel takes the user namespace first and either joins everything or nothing. */
+function joinNamespaces(box: Lane, { namespaces }: ExecRequest): void {
+  const types = namespaces.filter((type) => type !== "pid");
+  const flags = types.reduce((sum, type) => sum + NAMESPACES[type].flag, 0);
+  if (flags !== 0) {
+    box.task(`join the container's namespaces: ${types.join(", ")}`, {
+      error: "cannot join the container's namespaces",
+    });
+    box.sys("setns", [slot("init"), flags]);
+  }
+  if (!namespaces.includes("user")) return;
+  becomeRoot(box);
+}
+
+/** Both lanes: limits, then the pid file, then the process may go on. */
+function readyToRun(lanes: Lanes, process: Process, { pidFile }: ExecRequest): void {
+  const { b, host } = lanes;
+  meet(lanes, "container", "ready to run");
+  applyRlimits(lanes, process);
+  b.ask(host, "ready", ["pid"]);
+  writePidFile(host, pidFile);
+  meet(lanes, "host", "go");
+  host.task("end: the process is on its own now").sys("exit_group", [0]);
+}

@@ -1,0 +1,87 @@
+/** What the recipes (create.ts, exec.ts) hand to the files under steps/: the builder, and what is known. */
+import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
+import type { CgroupDirectory } from "../cgroup/paths.ts";
+import type { HostFacts } from "../host/facts.ts";
+import type { Spec } from "../spec/schema.ts";
+import type { Lane, PlanBuilder } from "./builder.ts";
+
+/** How the container's process gets its standard input, output and error. */
+export type Stdio =
+  /** It keeps the caller's. */
+  | "inherit"
+  /** Pipes, given as the plan's inputs "stdin", "stdout" and "stderr". */
+  | "pipes"
+  /** A terminal made in the container; its master goes out on the input "console". */
+  | "terminal";
+
+export interface CreateRequest {
+  readonly id: string;
+  /** Absolute path of the bundle. */
+  readonly bundle: string;
+  /** The container's state directory; the start gate lies in it. */
+  readonly stateDirectory: string;
+  /** Directories of the container, from cgroup/paths.ts; none when it stays in the caller's cgroups. */
+  readonly cgroups: readonly CgroupDirectory[];
+  readonly stdio: Stdio;
+  /** "fifo": the process waits for `start`; "none": it runs as soon as it is recorded. */
+  readonly gate: "fifo" | "none";
+  readonly noPivot: boolean;
+  readonly noNewKeyring: boolean;
+  /** How many descriptors from 3 on the process keeps. */
+  readonly preserveFds: number;
+  /** Absolute path of the pid file. */
+  readonly pidFile: string | undefined;
+  /** The caller's environment, NAME=VALUE: of hooks on the host that have none of their own. */
+  readonly environment: readonly string[];
+  /** The name that thread names and messages begin with: "runk", or "runc" when called so. */
+  readonly program: string;
+}
+
+/** A namespace of config.json: made for the container, or joined by path. */
+export interface Namespace {
+  readonly type: NamespaceType;
+  readonly path: string | undefined;
+  /** Where in config.json it is asked for. */
+  readonly configPath: string;
+}
+
+export interface Recipe {
+  readonly b: PlanBuilder;
+  readonly host: Lane;
+  readonly box: Lane;
+  readonly spec: Spec;
+  readonly facts: HostFacts;
+  readonly request: CreateRequest;
+  readonly namespaces: ReadonlyMap<NamespaceType, Namespace>;
+}
+
+/** The namespaces of a config, by type; checks.ts has seen to it that types are known and appear once. */
+export function namespacesOf(spec: Spec): Map<NamespaceType, Namespace> {
+  const result = new Map<NamespaceType, Namespace>();
+  spec.linux?.namespaces?.forEach(({ type, path }, i) => {
+    if (!(type in NAMESPACES)) return;
+    const name = type as NamespaceType;
+    result.set(name, { type: name, path: path || undefined, configPath: `/linux/namespaces/${i}` });
+  });
+  return result;
+}
+
+/** A namespace is made for the container (not joined, not the host's). */
+export const isNew = (recipe: Pick<Recipe, "namespaces">, type: NamespaceType): boolean =>
+  recipe.namespaces.has(type) && recipe.namespaces.get(type)!.path === undefined;
+
+/** The host's id behind id 0 of the container's user namespace; 0 without one of its own. */
+export function hostRoot(spec: Spec, kind: "uid" | "gid"): number {
+  const mappings = (kind === "uid" ? spec.linux?.uidMappings : spec.linux?.gidMappings) ?? [];
+  return mappings.find(({ containerID }) => containerID === 0)?.hostID ?? 0;
+}
+
+/** The rootfs's absolute path. */
+export function rootfsDirectory({ spec, request }: { spec: Spec; request: { bundle: string } }): string {
+  const path = spec.root?.path ?? "";
+  return path.startsWith("/") ? path : `${request.bundle}/${path}`;
+}
+
+/** Length of a text in bytes. */
+export const byteLength = (text: string): number => encoder.encode(text).length;
+const encoder = new TextEncoder();

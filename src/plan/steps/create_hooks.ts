@@ -1,0 +1,48 @@
+/** At which points of create the hooks run, and where. */
+import type { Operand } from "../types.ts";
+import { slot } from "../builder.ts";
+import { type Recipe, rootfsDirectory } from "../recipe.ts";
+import { meet } from "./lanes.ts";
+import { type HookState, runHooks } from "./hooks.ts";
+
+const stateOf = ({ spec, request }: Recipe, status: HookState["status"]): HookState => ({
+  id: request.id,
+  status,
+  bundle: request.bundle,
+  annotations: spec.annotations ?? {},
+});
+
+/** prestart and createRuntime on the host, createContainer in the container's namespaces; the root is still the host's. */
+export function hooksBeforeRoot(recipe: Recipe): void {
+  const { host, box, spec, request } = recipe;
+  const { prestart = [], createRuntime = [], createContainer = [] } = spec.hooks ?? {};
+  if (prestart.length > 0 || createRuntime.length > 0) {
+    meet(recipe, "container", "mounts made, hooks next");
+    const common = { state: stateOf(recipe, "creating"), pid: slot("pid"), environment: request.environment };
+    const onHost = { ...common, directory: request.bundle, reports: true };
+    runHooks(host, { ...onHost, kind: "prestart", hooks: prestart });
+    runHooks(host, { ...onHost, kind: "createRuntime", hooks: createRuntime });
+    meet(recipe, "host", "hooks done");
+  }
+  if (createContainer.length === 0) return;
+  box.task("learn the process's pid as the container sees it").sys("getpid", [], { out: "own pid" });
+  runHooks(box, {
+    kind: "createContainer",
+    hooks: createContainer,
+    state: stateOf(recipe, "creating"),
+    pid: slot("own pid"),
+    environment: [],
+    directory: rootfsDirectory(recipe),
+    reports: true,
+  });
+}
+
+/** In the container, when it was started, just before its program. A failure ends the container. */
+export function startContainerHooks(recipe: Recipe, environment: Operand): void {
+  const { box, spec } = recipe;
+  const hooks = spec.hooks?.startContainer ?? [];
+  if (hooks.length === 0) return;
+  box.task("learn the process's pid as the container sees it").sys("getpid", [], { out: "own pid" });
+  const state = stateOf(recipe, "created");
+  runHooks(box, { kind: "startContainer", hooks, state, pid: slot("own pid"), environment, reports: false });
+}

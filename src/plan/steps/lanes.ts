@@ -1,0 +1,84 @@
+/**
+ * The two lanes: the host lane clones the container's process, which goes on with the container lane, and both meet on a
+ * pair of sockets. The end of one process is how the other learns that it is alone.
+ */
+import { AF, CLONE, MSG, POLL, PR, SOCK } from "../../abi/flags.ts";
+import { E } from "../../abi/errno.ts";
+import { SIG } from "../../abi/names.ts";
+import { type Lane, type PlanBuilder, slot, text } from "../builder.ts";
+
+export interface Lanes {
+  readonly b: PlanBuilder;
+  readonly host: Lane;
+  readonly box: Lane;
+}
+
+export const CLONE_ARGS_SIZE = 88;
+const CLONE_ARGS_CGROUP = 80;
+const COMM_MAX = 15;
+const START = "container lane starts";
+
+/** Host lane: the pair of sockets. */
+export function makeMeetingPlace({ b, host }: Lanes): void {
+  const pair = b.buffer("meeting place", 8);
+  host.task("make the socket on which the two lanes meet");
+  host.sys("socketpair", [AF.UNIX, SOCK.SEQPACKET | SOCK.CLOEXEC, 0, pair]);
+  host.load("host's end", 4, pair).load("container's end", 4, pair, 4);
+}
+
+export interface CloneOptions {
+  /** Namespaces to make: CLONE_NEW* */
+  readonly flags: number;
+  /** Slot with the unified cgroup's directory that the process is born in. */
+  readonly cgroup: string | undefined;
+  readonly why: string;
+  readonly path?: string;
+}
+
+/** `lane` clones the process of the container lane: its pid goes into slot "pid", a pidfd into the buffer "pidfd". */
+export function cloneProcess({ b, box }: Lanes, lane: Lane, { flags, cgroup, why, path }: CloneOptions): void {
+  const all = flags + CLONE.PARENT + CLONE.PIDFD + (cgroup === undefined ? 0 : CLONE.INTO_CGROUP);
+  const args = b.buffer("clone args", CLONE_ARGS_SIZE, {
+    words: [all, b.buffer("pidfd", 8), 0, 0, 0, 0, 0, 0, 0, 0, 0],
+  });
+  lane.task(why, { ...(path === undefined ? {} : { path }), error: `cannot ${why}` });
+  if (cgroup !== undefined) lane.store(4, slot(cgroup), args, CLONE_ARGS_CGROUP);
+  lane.sys("clone3", [args, CLONE_ARGS_SIZE], { out: "pid" });
+  lane.jump(START, { left: slot("pid"), is: "==", right: 0 });
+  box.label(START);
+}
+
+/** Host lane, slot "pidfd" set: from here on a failure kills the process; the starter hears of it. */
+export function ownProcess({ b, host }: Lanes): void {
+  b.undo("kill the container's process and wait for its end", (undo) => {
+    const wait = b.buffer("wait for end", 8);
+    undo.sys("pidfd_send_signal", [slot("pidfd"), SIG.KILL, 0, 0], { tolerate: [E.SRCH] });
+    undo.store(8, BigInt(POLL.IN) << 32n, wait).store(4, slot("pidfd"), wait);
+    undo.sys("ppoll", [wait, 1, 0, 0, 0]);
+  });
+  b.notify(host, "cloned", ["pid"]);
+}
+
+/** Host lane, after its clone: a closed socket is how it learns of the other process's end. */
+export function keepOwnEnd(host: Lane): void {
+  host.task("know when the cloned process ends: only it holds the other end now").close("container's end");
+}
+
+/** Container lane: the first things that its process does. */
+export function beginContainerLane({ box }: Lanes, program: string): void {
+  box.task("know when the host lane ends: only it holds the other end now").close("host's end");
+  box.task("be found in ps by the name that runc's init has");
+  box.sys("prctl", [PR.SET_NAME, text(`${program}:[2:INIT]`.slice(0, COMM_MAX)), 0, 0, 0]);
+  box.task("start a new session, so that no terminal of the caller is ours").sys("setsid", []);
+}
+
+/** One lane tells the other that it has come to `name`; the other waits for that. */
+export function meet({ b, host, box }: Lanes, from: "host" | "container", name: string): void {
+  const [sender, receiver] = from === "host" ? [host, box] : [box, host];
+  const [mine, theirs] = from === "host" ? ["host's end", "container's end"] : ["container's end", "host's end"];
+  const inbox = b.buffer(`${receiver.name} inbox`, 8);
+  sender.task(`meet: ${name}`).sys("sendto", [slot(mine), text("."), 1, MSG.NOSIGNAL, 0, 0], { sync: name });
+  receiver.task(`meet: ${name}`).sys("recvfrom", [slot(theirs), inbox, 1, 0, 0, 0], { out: "met", sync: name });
+  const error = from === "host" ? "the host lane has ended" : "the container's process has ended early";
+  receiver.fail(error, { left: slot("met"), is: "==", right: 0 });
+}

@@ -1,0 +1,182 @@
+/**
+ * Namespaces: those that are the container's own are made by the clone, those given by path are joined, in the order
+ * that the rights over them allow.
+ */
+import { AT_FDCWD, CLONE, MSG, NAMESPACES, type NamespaceType } from "../../abi/flags.ts";
+import { E } from "../../abi/errno.ts";
+import { type Lane, slot, text } from "../builder.ts";
+import { byteLength, isNew, type Recipe } from "../recipe.ts";
+import { unifiedPath, unifiedSlot } from "./cgroups.ts";
+import { becomeRoot } from "./id_maps.ts";
+import {
+  beginContainerLane,
+  CLONE_ARGS_SIZE,
+  cloneProcess,
+  keepOwnEnd,
+  makeMeetingPlace,
+  meet,
+  ownProcess,
+} from "./lanes.ts";
+
+/** Slot with the descriptor of a namespace to join. */
+const joined = (type: NamespaceType) => `${type} namespace`;
+/** Namespaces that clone3 cannot make at once: time applies to children only, a cgroup namespace begins where its maker is. */
+const LATER: readonly NamespaceType[] = ["time", "cgroup"];
+
+/** Host lane: opens the namespaces to join, before anything could change what their paths mean. */
+export function openNamespaces({ b, host, namespaces }: Recipe): void {
+  for (const { type, path, configPath } of namespaces.values()) {
+    if (path === undefined) continue;
+    host.task(`open the ${type} namespace to join`, {
+      path: configPath,
+      error: `open ${type} namespace ${JSON.stringify(path)}`,
+    });
+    host.sys("openat", [AT_FDCWD, text(path), b.O.CLOEXEC], { out: joined(type) });
+  }
+}
+
+/** Host lane: clones the container's process, which goes on with its own lane. */
+export function cloneContainer(recipe: Recipe): void {
+  const { b, host, namespaces, request } = recipe;
+  makeMeetingPlace(recipe);
+  prepareChildren(recipe);
+  const needsJoiner = joinsWithUserNamespace(recipe);
+  const flags = [...namespaces.values()]
+    .filter(({ type, path }) => path === undefined && !LATER.includes(type))
+    .reduce((sum, { type }) => sum + NAMESPACES[type].flag, 0);
+  const cgroup = unifiedSlot(unifiedPath(request.cgroups));
+  const why = "make the container's process, with its own namespaces";
+  const joiner = needsJoiner ? addJoiner(recipe) : undefined;
+  cloneProcess(recipe, joiner ?? host, { flags, cgroup, why, path: "/linux/namespaces" });
+  if (joiner === undefined) {
+    host.load("pidfd", 4, b.buffer("pidfd", 8));
+    keepOwnEnd(host);
+  } else {
+    endJoiner(recipe, joiner);
+  }
+  ownProcess(recipe);
+  if (cgroup !== undefined) host.close(cgroup);
+  restoreChildren(recipe);
+  beginContainerLane(recipe, request.program);
+  if (needsJoiner) meet(recipe, "host", "the host lane knows the process");
+}
+
+/** Host lane: PID and time namespaces are set for children, not for the process itself. */
+function prepareChildren({ b, host, spec, namespaces }: Recipe): void {
+  const pid = namespaces.get("pid");
+  if (pid?.path !== undefined) {
+    host.task("join the pid namespace, for children", { path: pid.configPath });
+    host.sys("openat", [AT_FDCWD, text("/proc/self/ns/pid"), b.O.CLOEXEC], { out: "own pid namespace" });
+    host.sys("setns", [slot(joined("pid")), CLONE.NEWPID]);
+  }
+  const time = namespaces.get("time");
+  if (time === undefined) return;
+  host.task("keep the own time namespace to come back to", { path: time.configPath });
+  host.sys("openat", [AT_FDCWD, text("/proc/self/ns/time"), b.O.CLOEXEC], { out: "own time namespace" });
+  if (time.path !== undefined) return;
+  host.task("make a time namespace for children", { path: time.configPath });
+  host.sys("unshare", [CLONE.NEWTIME]);
+  const offsets = Object.entries(spec.linux?.timeOffsets ?? {});
+  if (offsets.length === 0) return;
+  host.sys("openat", [AT_FDCWD, text("/proc/self/timens_offsets"), b.O.WRONLY | b.O.CLOEXEC], { out: "offsets" });
+  for (const [clock, { secs = 0, nanosecs = 0 }] of offsets) {
+    const line = `${clock} ${secs} ${nanosecs}\n`;
+    host.task(`set the ${clock} clock's offset`, { path: `/linux/timeOffsets/${clock}` });
+    host.sys("write", [slot("offsets"), text(line), byteLength(line)]);
+  }
+  host.close("offsets");
+}
+
+/** Host lane: hooks that it starts later must not land in the container's namespaces. */
+function restoreChildren({ host, namespaces }: Recipe): void {
+  if (namespaces.get("pid")?.path !== undefined) {
+    host.task("leave the container's pid namespace again").sys("setns", [slot("own pid namespace"), CLONE.NEWPID]);
+    host.close("own pid namespace");
+  }
+  if (namespaces.has("time")) {
+    host.task("leave the container's time namespace again").sys("setns", [slot("own time namespace"), CLONE.NEWTIME]);
+    host.close("own time namespace");
+  }
+}
+
+/** Namespaces are joined along with a user namespace: rights differ before and after it, so a helper goes ahead. */
+function joinsWithUserNamespace({ namespaces }: Recipe): boolean {
+  const user = namespaces.get("user");
+  if (user === undefined) return false;
+  return user.path !== undefined ||
+    [...namespaces.values()].some(({ type, path }) => path !== undefined && type !== "pid");
+}
+
+/**
+ * A process between host and container: joins what the host's rights allow, then the user namespace, then the rest, and
+ * clones the container's process from there, so that its new namespaces belong to the joined user namespace.
+ */
+function addJoiner(recipe: Recipe): Lane {
+  const { b, host } = recipe;
+  const joiner = b.section("joiner", "joiner starts");
+  const args = b.buffer("joiner args", CLONE_ARGS_SIZE, { words: [CLONE.PARENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] });
+  host.task("make a helper that joins the namespaces first", { path: "/linux/namespaces" });
+  host.sys("clone3", [args, CLONE_ARGS_SIZE], { out: "joiner" });
+  host.jump("joiner starts", { left: slot("joiner"), is: "==", right: 0 });
+  joinInOrder(recipe, joiner);
+  return joiner;
+}
+
+/** The joiner reports the pid that it made, as seen from the host, and ends; the host lane takes it from there. */
+function endJoiner({ b, host }: Recipe, joiner: Lane): void {
+  const inbox = b.buffer("joiner's answer", 8);
+  joiner.task("tell the host lane the container's pid").store(8, slot("pid"), inbox);
+  joiner.sys("sendto", [slot("container's end"), inbox, 8, MSG.NOSIGNAL, 0, 0]);
+  joiner.sys("exit_group", [0]);
+  host.task("learn the container's pid from the helper");
+  b.notify(host, "helper", ["joiner"]);
+  keepOwnEnd(host);
+  host.sys("recvfrom", [slot("host's end"), inbox, 8, 0, 0, 0], { out: "met" });
+  host.fail("the helper that joins namespaces has ended early", { left: slot("met"), is: "!=", right: 8 });
+  host.load("pid", 8, inbox);
+  host.sys("pidfd_open", [slot("pid"), 0], { out: "pidfd" });
+}
+
+/** All but the user namespace with the host's rights, then the user namespace, then what it owns. */
+function joinInOrder(recipe: Recipe, lane: Lane): void {
+  const { namespaces } = recipe;
+  const others = [...namespaces.values()].filter(({ type, path }) =>
+    path !== undefined && type !== "user" && type !== "pid"
+  );
+  // The mount namespace last: joining it changes what paths mean.
+  others.sort((a, b) => Number(a.type === "mount") - Number(b.type === "mount"));
+  const user = namespaces.get("user");
+  const joinsUser = user?.path !== undefined;
+  for (const { type, configPath } of others) {
+    lane.task(`join the ${type} namespace`, { path: configPath });
+    if (!joinsUser) {
+      lane.sys("setns", [slot(joined(type)), NAMESPACES[type].flag]);
+      continue;
+    }
+    const [later, done] = [lane.builder.unique("later"), lane.builder.unique("joined")];
+    lane.sys("setns", [slot(joined(type)), NAMESPACES[type].flag], { tolerate: [E.PERM], to: later });
+    lane.jump(done).label(later).set(`${type} later`, 1).label(done);
+  }
+  if (!joinsUser) return;
+  lane.task("join the user namespace", { path: user.configPath }).sys("setns", [slot(joined("user")), CLONE.NEWUSER]);
+  becomeRoot(lane);
+  for (const { type, configPath } of others) {
+    const done = lane.builder.unique("joined");
+    lane.task(`join the ${type} namespace with the user namespace's rights`, { path: configPath });
+    lane.jump(done, { left: slot(`${type} later`), is: "==", right: 0 });
+    lane.sys("setns", [slot(joined(type)), NAMESPACES[type].flag]).label(done);
+  }
+}
+
+/** Container lane: what could not be part of clone3. */
+export function joinNamespaces(recipe: Recipe): void {
+  const { box, namespaces } = recipe;
+  if (!joinsWithUserNamespace(recipe)) joinInOrder(recipe, box);
+  if (isNew(recipe, "cgroup")) {
+    box.task("make the cgroup namespace: the cgroups joined above are its root", {
+      path: namespaces.get("cgroup")!.configPath,
+    });
+    box.sys("unshare", [CLONE.NEWCGROUP]);
+  }
+  box.close(...[...namespaces.values()].filter(({ path }) => path !== undefined).map(({ type }) => joined(type)));
+}

@@ -1,0 +1,238 @@
+/**
+ * What a config must satisfy beyond types: an ordered table of small checks, in runc's words where clients may match
+ * them. Pure; what only the host can tell (files, kernel features) is checked where the host is asked.
+ */
+import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
+import { CAPABILITIES, RLIMITS } from "../abi/names.ts";
+import { RunkError } from "../errors.ts";
+import { parseMountOptions, PROPAGATION } from "./mount_options.ts";
+import type { Process, Spec } from "./schema.ts";
+import { MS } from "../abi/flags.ts";
+
+/** Something that is allowed but probably not meant. */
+export type Warn = (message: string) => void;
+
+const wrong = (message: string, path: string): never => {
+  throw new RunkError(`${message} [config.json ${path}]`);
+};
+
+/**
+ * Checks a container's config.
+ * @throws {RunkError} for the first violation, naming the config path
+ */
+export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn): void {
+  if (spec.root === undefined) wrong("root must be specified", "/root");
+  checkProcess(spec.process, warn);
+  const namespaces = checkNamespaces(spec);
+  checkNames(spec, namespaces);
+  checkRestrictions(spec, namespaces);
+  checkSysctls(spec, namespaces);
+  checkMounts(spec, warn);
+  checkDevices(spec);
+  checkHooks(spec);
+  checkPropagation(spec, options.noPivot);
+  checkNotYet(spec);
+}
+
+/**
+ * Checks a process, of config.json or of exec's process.json.
+ * @throws {RunkError}
+ */
+export function checkProcess(process: Process | undefined, warn: Warn): asserts process is Process {
+  if (process === undefined) return wrong("process property must not be empty", "/process");
+  if (!process.cwd) wrong("Cwd property must not be empty", "/process/cwd");
+  if (!process.cwd!.startsWith("/")) wrong("Cwd must be an absolute path", "/process/cwd");
+  if (process.args === undefined || process.args.length === 0) wrong("args must not be empty", "/process/args");
+  const seen = new Set<string>();
+  process.rlimits?.forEach(({ type, soft, hard }, i) => {
+    const path = `/process/rlimits/${i}`;
+    if (!RLIMITS.includes(type)) wrong(`wrong rlimit value: ${type}`, path);
+    if (seen.has(type)) wrong(`duplicated rlimit ${type}`, path);
+    seen.add(type);
+    if (BigInt(soft) > BigInt(hard)) {
+      wrong(`the soft limit of ${type} (${soft}) is above the hard limit (${hard})`, path);
+    }
+  });
+  const unknown = Object.values(process.capabilities ?? {}).flat().filter((name) =>
+    name && !CAPABILITIES.includes(name)
+  );
+  if (unknown.length > 0) warn(`ignoring unknown or unavailable capabilities: [${[...new Set(unknown)].join(" ")}]`);
+}
+
+/** The namespaces: known types, each once, with what they need. */
+function checkNamespaces(spec: Spec): ReadonlyMap<NamespaceType, string | undefined> {
+  const result = new Map<NamespaceType, string | undefined>();
+  spec.linux?.namespaces?.forEach(({ type, path }, i) => {
+    const at = `/linux/namespaces/${i}`;
+    if (!Object.hasOwn(NAMESPACES, type)) wrong(`namespace ${JSON.stringify(type)} does not exist`, at);
+    if (result.has(type as NamespaceType)) wrong(`malformed spec file: duplicated ns ${JSON.stringify(type)}`, at);
+    result.set(type as NamespaceType, path || undefined);
+  });
+  const { uidMappings, gidMappings, timeOffsets } = spec.linux ?? {};
+  const mapped = (uidMappings?.length ?? 0) > 0 || (gidMappings?.length ?? 0) > 0;
+  if (result.has("user")) {
+    if (result.get("user") === undefined && !mapped) {
+      wrong(
+        "user namespaces enabled, but no namespace path to join nor mappings to apply specified",
+        "/linux/uidMappings",
+      );
+    }
+    if (result.get("user") === undefined && ((uidMappings?.length ?? 0) === 0 || (gidMappings?.length ?? 0) === 0)) {
+      wrong(
+        "user namespaces need both uid and gid mappings",
+        uidMappings?.length ? "/linux/gidMappings" : "/linux/uidMappings",
+      );
+    }
+  } else if (mapped) {
+    wrong("user namespace mappings specified, but user namespace isn't enabled in the config", "/linux/uidMappings");
+  }
+  const hasOffsets = timeOffsets !== undefined && Object.keys(timeOffsets).length > 0;
+  if (result.get("time") !== undefined && hasOffsets) {
+    wrong(
+      "time namespace enabled, but both namespace path and time offsets specified -- you may only provide one",
+      "/linux/timeOffsets",
+    );
+  }
+  if (!result.has("time") && hasOffsets) {
+    wrong("time namespace offsets specified, but time namespace isn't enabled in the config", "/linux/timeOffsets");
+  }
+  for (const clock of Object.keys(timeOffsets ?? {})) {
+    if (clock !== "monotonic" && clock !== "boottime") {
+      wrong(
+        `there is no time namespace offset for clock ${JSON.stringify(clock)}: monotonic or boottime is expected`,
+        `/linux/timeOffsets/${clock}`,
+      );
+    }
+  }
+  // Mounts, devices, links and read-only paths in the host's own mount namespace would be the host's.
+  if (!result.has("mount")) wrong("a container needs a mount namespace of its own", "/linux/namespaces");
+  return result;
+}
+
+type Namespaces = ReturnType<typeof checkNamespaces>;
+
+function checkNames(spec: Spec, namespaces: Namespaces): void {
+  if (spec.hostname && !namespaces.has("uts")) {
+    wrong("unable to set hostname without a private UTS namespace", "/hostname");
+  }
+  if (spec.domainname && !namespaces.has("uts")) {
+    wrong("unable to set domainname without a private UTS namespace", "/domainname");
+  }
+}
+
+function checkRestrictions(spec: Spec, namespaces: Namespaces): void {
+  const { maskedPaths = [], readonlyPaths = [] } = spec.linux ?? {};
+  if (maskedPaths.length + readonlyPaths.length > 0 && !namespaces.has("mount")) {
+    wrong("unable to restrict sys entries without a private MNT namespace", "/linux/maskedPaths");
+  }
+}
+
+const IPC_SYSCTLS = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
+  .map((name) => `kernel.${name}`);
+
+/** A sysctl must belong to a namespace of the container's; the rest are the host's. */
+function checkSysctls(spec: Spec, namespaces: Namespaces): void {
+  for (const key of Object.keys(spec.linux?.sysctl ?? {})) {
+    const path = `/linux/sysctl/${key.replaceAll("/", "~1")}`;
+    const name = key[key.search(/[./]/)] === "/" ? key.replace(/[./]/g, (c) => (c === "/" ? "." : "/")) : key;
+    if (IPC_SYSCTLS.includes(name) || name.startsWith("fs.mqueue.")) {
+      if (!namespaces.has("ipc")) {
+        wrong(`sysctl ${JSON.stringify(name)} is not allowed in the hosts ipc namespace`, path);
+      }
+    } else if (name.startsWith("net.")) {
+      if (!namespaces.has("network")) {
+        wrong(`sysctl ${JSON.stringify(name)} not allowed in host network namespace`, path);
+      }
+    } else if (name === "kernel.domainname" && namespaces.has("uts")) {
+      continue;
+    } else if (name === "kernel.hostname" && namespaces.has("uts")) {
+      wrong(`sysctl ${JSON.stringify(name)} is not allowed as it conflicts with the OCI "hostname" field`, path);
+    } else if (name.startsWith("user.")) {
+      if (!namespaces.has("user")) wrong(`setting ucounts without a user namespace not allowed: ${name}`, path);
+    } else {
+      wrong(`sysctl ${JSON.stringify(name)} is not in a separate kernel namespace`, path);
+    }
+  }
+}
+
+function checkMounts(spec: Spec, warn: Warn): void {
+  spec.mounts?.forEach((mount, i) => {
+    const path = `/mounts/${i}`;
+    for (
+      const [key, value] of Object.entries({ source: mount.source, destination: mount.destination, type: mount.type })
+    ) {
+      if (value?.includes("\0")) wrong("mount field contains null byte", `${path}/${key}`);
+    }
+    if (!mount.destination.startsWith("/")) {
+      warn(
+        `mount destination ${mount.destination} is not absolute: using it as relative to / is deprecated [config.json ${path}]`,
+      );
+    }
+    if (mount.destination.split("/").every((part) => part === "" || part === ".")) {
+      wrong(`mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`, `${path}/destination`);
+    }
+    const options = parseMountOptions(mount.options ?? []);
+    const isBind = (options.flags & MS.BIND) !== 0;
+    if (isBind && options.data.length > 0) {
+      const list = options.data.map((option) => JSON.stringify(option)).join(", ");
+      wrong(`bind mounts cannot have any filesystem-specific options applied: ${list}`, `${path}/options`);
+    }
+    if (isBind && !mount.source) wrong("a bind mount needs a source", `${path}/source`);
+    if (!isBind && !mount.type) wrong("a mount needs a type, or the option bind or rbind", `${path}/type`);
+  });
+}
+
+function checkDevices(spec: Spec): void {
+  spec.linux?.devices?.forEach(({ path, type }, i) => {
+    if (!["c", "u", "b", "p"].includes(type)) {
+      wrong(`invalid device type ${JSON.stringify(type)}`, `/linux/devices/${i}/type`);
+    }
+    if (!path.startsWith("/")) wrong(`device path ${JSON.stringify(path)} is not absolute`, `/linux/devices/${i}/path`);
+  });
+}
+
+function checkHooks(spec: Spec): void {
+  for (const [kind, hooks] of Object.entries(spec.hooks ?? {})) {
+    hooks?.forEach(({ path, timeout }, i) => {
+      if (!path.startsWith("/")) wrong(`hook path ${JSON.stringify(path)} is not absolute`, `/hooks/${kind}/${i}/path`);
+      if (timeout !== undefined && timeout < 0) {
+        wrong("a hook's timeout must not be negative", `/hooks/${kind}/${i}/timeout`);
+      }
+    });
+  }
+}
+
+function checkPropagation(spec: Spec, noPivot: boolean): void {
+  const propagation = spec.linux?.rootfsPropagation;
+  if (!propagation) return;
+  const flags = PROPAGATION[propagation];
+  if (flags === undefined) {
+    return wrong(`rootfsPropagation=${propagation} is not supported`, "/linux/rootfsPropagation");
+  }
+  if (noPivot && flags & MS.PRIVATE) {
+    wrong("rootfsPropagation of [r]private is not safe without pivot_root", "/linux/rootfsPropagation");
+  }
+}
+
+/** What the schema accepts and runk does not enforce yet is refused: a container must never have less than its config says. */
+function checkNotYet({ process, linux, mounts }: Spec): void {
+  const refuse = (present: unknown, path: string) => {
+    if (present) wrong("runk does not enforce this yet", path);
+  };
+  refuse(linux?.seccomp && (linux.seccomp.defaultAction || linux.seccomp.syscalls?.length), "/linux/seccomp");
+  refuse(linux?.mountLabel, "/linux/mountLabel");
+  refuse(linux?.intelRdt, "/linux/intelRdt");
+  refuse(linux?.memoryPolicy, "/linux/memoryPolicy");
+  refuse(linux?.personality, "/linux/personality");
+  refuse(linux?.netDevices && Object.keys(linux.netDevices).length > 0, "/linux/netDevices");
+  refuse(process?.apparmorProfile, "/process/apparmorProfile");
+  refuse(process?.selinuxLabel, "/process/selinuxLabel");
+  refuse(process?.scheduler, "/process/scheduler");
+  refuse(process?.ioPriority, "/process/ioPriority");
+  refuse(process?.execCPUAffinity, "/process/execCPUAffinity");
+  mounts?.forEach((mount, i) => {
+    const options = parseMountOptions(mount.options ?? []);
+    refuse(mount.uidMappings?.length || mount.gidMappings?.length || options.idmap, `/mounts/${i}/uidMappings`);
+    refuse(options.copyUp, `/mounts/${i}/options`);
+  });
+}

@@ -1,0 +1,87 @@
+/**
+ * The record of a container in state.json. Keys that runc's file has keep runc's names and meaning, so that either
+ * program can list, inspect, signal and delete the other's containers. What only runk needs stands under "runk".
+ */
+
+/** Version of the "runk" part; a reader refuses a newer one. */
+export const RECORD_VERSION = 1;
+
+export interface HookRecord {
+  readonly path: string;
+  readonly args?: readonly string[] | null;
+  readonly env?: readonly string[] | null;
+  readonly dir?: string;
+  /** Nanoseconds. */
+  readonly timeout?: number | null;
+}
+
+/** The part of runc's "config" that later commands read. */
+export interface ConfigRecord {
+  readonly rootfs: string;
+  readonly no_pivot_root?: boolean;
+  readonly readonlyfs?: boolean;
+  readonly hostname?: string;
+  readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
+  readonly uid_mappings?:
+    | readonly { readonly container_id: number; readonly host_id: number; readonly size: number }[]
+    | null;
+  readonly gid_mappings?:
+    | readonly { readonly container_id: number; readonly host_id: number; readonly size: number }[]
+    | null;
+  readonly cgroups: {
+    readonly name?: string;
+    readonly path?: string;
+    readonly parent?: string;
+    readonly scope_prefix?: string;
+    readonly devices?: readonly unknown[] | null;
+    readonly Systemd?: boolean;
+    readonly Rootless?: boolean;
+  };
+  readonly Hooks?: Readonly<Record<string, readonly HookRecord[] | null>> | null;
+  readonly version?: string;
+  /** "key=value" of each annotation, then "bundle=" with its path. */
+  readonly labels: readonly string[];
+  readonly no_new_keyring?: boolean;
+  readonly rootless_euid?: boolean;
+  readonly rootless_cgroups?: boolean;
+}
+
+export interface StateRecord {
+  readonly id: string;
+  /** 0 while the process is being made. */
+  readonly init_process_pid: number;
+  /** Field 22 of /proc/<pid>/stat: clock ticks after boot. With the pid it names one process for good. */
+  readonly init_process_start: number;
+  /** RFC 3339, UTC. */
+  readonly created: string;
+  readonly config: ConfigRecord;
+  readonly rootless?: boolean;
+  /** v1: controller -> directory; v2 (and the unified hierarchy of a hybrid host): under "". */
+  readonly cgroup_paths?: Readonly<Record<string, string>>;
+  readonly namespace_paths?: Readonly<Record<string, string>>;
+  readonly external_descriptors?: readonly string[];
+  /** Absent in a record that runc wrote. */
+  readonly runk?: { readonly version: number };
+}
+
+/** The value of the first label with this key: runc's rule. */
+export function label(record: StateRecord, key: string): string | undefined {
+  const prefix = key + "=";
+  return record.config.labels?.find((label) => label.startsWith(prefix))?.slice(prefix.length);
+}
+
+/** The annotations that the labels hold, without the bundle. */
+export function annotations(record: StateRecord): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const entry of record.config.labels ?? []) {
+    const equals = entry.indexOf("=");
+    const key = equals < 0 ? entry : entry.slice(0, equals);
+    if (key === "bundle" || key in result) continue;
+    result[key] = equals < 0 ? "" : entry.slice(equals + 1);
+  }
+  return result;
+}
+
+/** True when the container has its own namespace of this type (runc's names: NEWPID, ...). */
+export const hasPrivateNamespace = ({ config }: StateRecord, type: string): boolean =>
+  config.namespaces?.some((namespace) => namespace.type === type && !namespace.path) ?? false;

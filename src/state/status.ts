@@ -1,0 +1,56 @@
+/** What state a container is in, by runc's rules, and which commands that allows. */
+import { fifoOf } from "./store.ts";
+import type { StateRecord } from "./record.ts";
+
+export type Status = "created" | "running" | "paused" | "stopped";
+
+/**
+ * The status, by the first rule that holds: its cgroup is frozen; its process is gone (or another has its pid, or it is
+ * dead and not yet collected); the start gate is still there; else it runs.
+ */
+export function statusOf(root: string, record: StateRecord): Status {
+  if (isFrozen(record)) return "paused";
+  if (!isAlive(record)) return "stopped";
+  return exists(fifoOf(root, record.id)) ? "created" : "running";
+}
+
+/** The first process of the container is there and alive. */
+export function isAlive({ init_process_pid, init_process_start }: StateRecord): boolean {
+  const stat = processStat(init_process_pid);
+  return stat !== undefined && stat.start === init_process_start && stat.state !== "Z" && stat.state !== "X";
+}
+
+/** State letter and start time (clock ticks after boot) of a process; undefined when there is none. Source: proc(5). */
+export function processStat(pid: number): { state: string; start: number } | undefined {
+  if (pid <= 0) return undefined;
+  const text = readText(`/proc/${pid}/stat`);
+  // The command's name may hold anything, parentheses and blanks included.
+  const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
+  if (fields === undefined) return undefined;
+  const [state, start] = [fields[0], Number(fields[19])];
+  return state === undefined || !Number.isInteger(start) ? undefined : { state, start };
+}
+
+function isFrozen({ cgroup_paths: paths = {} }: StateRecord): boolean {
+  const v1 = paths["freezer"];
+  if (v1 !== undefined) return readText(`${v1}/freezer.state`)?.trim() === "FROZEN";
+  const v2 = paths[""];
+  return v2 !== undefined && (readText(`${v2}/cgroup.events`)?.includes("frozen 1") ?? false);
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
+}

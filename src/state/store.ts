@@ -1,0 +1,196 @@
+/**
+ * The state root: <root>/<id>/state.json (written whole and renamed), exec.fifo, and a lock on the directory that keeps
+ * commands on one container apart. The kernel frees a lock with its holder, so a killed command leaves none.
+ */
+import { osErrorNumber, RunkError } from "../errors.ts";
+import { E, errnoText } from "../abi/errno.ts";
+import { formatJson } from "../spec/json.ts";
+import { RECORD_VERSION, type StateRecord } from "./record.ts";
+
+const ROOT_MODE = 0o700;
+const CONTAINER_MODE = 0o711;
+const RECORD_MODE = 0o600;
+
+const INTENT = "creating.json";
+
+export const DOES_NOT_EXIST = "container does not exist";
+
+/** @throws {RunkError} in runc's words for an id that could not be a directory's name */
+export function checkId(id: string): void {
+  if (id === "") throw new RunkError("container id cannot be empty");
+  if (!/^[\w+.-]+$/.test(id) || id === "." || id === "..") throw new RunkError("invalid container ID format");
+}
+
+export const directoryOf = (root: string, id: string): string => `${root}/${id}`;
+export const fifoOf = (root: string, id: string): string => `${root}/${id}/exec.fifo`;
+
+/** The lock on a container's directory; released by disposing of it. */
+export interface Lock extends Disposable {
+  /** The directory is still the one that was locked: no one has deleted the container meanwhile. */
+  isCurrent(): boolean;
+}
+
+/**
+ * Makes a container's directory, and the root above it, and locks it.
+ * @throws {RunkError} when the id is taken
+ */
+export function reserve(root: string, id: string): Promise<Lock> {
+  checkId(id);
+  const path = directoryOf(root, id);
+  try {
+    Deno.mkdirSync(root, { recursive: true, mode: ROOT_MODE });
+    Deno.mkdirSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) throw new RunkError("container with given ID already exists");
+    const errno = osErrorNumber(error);
+    throw new RunkError(
+      `cannot make the container's state directory ${path}: ${errno === undefined ? error : errnoText(errno)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+  try {
+    // mkdir's mode goes through the umask.
+    Deno.chmodSync(path, CONTAINER_MODE);
+    return lock(root, id);
+  } catch (error) {
+    remove(root, id);
+    throw error;
+  }
+}
+
+/**
+ * Locks a container's directory, waiting while another command holds it.
+ * @throws {RunkError} when there is no such container
+ */
+export async function lock(root: string, id: string): Promise<Lock> {
+  checkId(id);
+  const path = directoryOf(root, id);
+  let file: Deno.FsFile;
+  try {
+    file = Deno.openSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new RunkError(DOES_NOT_EXIST);
+    throw error;
+  }
+  const held = file.statSync();
+  await file.lock(true);
+  return {
+    isCurrent: () => {
+      try {
+        const now = Deno.statSync(path);
+        return now.ino === held.ino && now.dev === held.dev;
+      } catch {
+        return false;
+      }
+    },
+    [Symbol.dispose]: () => file.close(),
+  };
+}
+
+/**
+ * The record of a container.
+ * @throws {RunkError} when there is none, or it cannot be read
+ */
+export function load(root: string, id: string): StateRecord {
+  checkId(id);
+  const path = `${directoryOf(root, id)}/state.json`;
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || osErrorNumber(error) === E.NOTDIR) throw new RunkError(DOES_NOT_EXIST);
+    throw new RunkError(`cannot read ${path}`, { cause: error });
+  }
+  let record: StateRecord;
+  try {
+    record = JSON.parse(text);
+  } catch (error) {
+    throw new RunkError(`${path} is not JSON; \`delete --force\` removes the container`, { cause: error });
+  }
+  const isComplete = typeof record?.id === "string" && typeof record.init_process_pid === "number" &&
+    typeof record.config === "object" && record.config !== null;
+  if (!isComplete) throw new RunkError(`${path} is not a container's state; \`delete --force\` removes the container`);
+  if ((record.runk?.version ?? 0) > RECORD_VERSION) {
+    throw new RunkError(`${path} was written by a newer runk (version ${record.runk?.version} of the format)`);
+  }
+  return record;
+}
+
+/** Replaces the record: readers see the old one or the new one. */
+export const save = (root: string, record: StateRecord): void => write(root, record, "state.json");
+
+/**
+ * Records what is about to be made. Until the container is complete it "does not exist" for others; only deleting looks
+ * here, for what a killed create left.
+ */
+export const saveIntent = (root: string, record: StateRecord): void => write(root, record, INTENT);
+
+/** The container is complete: its record stands for itself. */
+export const removeIntent = (root: string, id: string): void => removeFile(`${directoryOf(root, id)}/${INTENT}`);
+
+/** What a create that never came to its end was about to make; undefined when there is nothing. */
+export function loadIntent(root: string, id: string): StateRecord | undefined {
+  try {
+    return JSON.parse(Deno.readTextFileSync(`${directoryOf(root, id)}/${INTENT}`));
+  } catch {
+    return undefined;
+  }
+}
+
+function write(root: string, record: StateRecord, name: string): void {
+  const directory = directoryOf(root, record.id);
+  const draft = `${directory}/state-${crypto.randomUUID().slice(0, 8)}`;
+  try {
+    Deno.writeTextFileSync(draft, formatJson(record), { createNew: true, mode: RECORD_MODE });
+    Deno.renameSync(draft, `${directory}/${name}`);
+  } catch (error) {
+    removeFile(draft);
+    const errno = osErrorNumber(error);
+    throw new RunkError(
+      `cannot write the container's state in ${directory}: ${errno === undefined ? error : errnoText(errno)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Removes a container's directory with all that is in it; nothing when there is none. */
+export function remove(root: string, id: string): void {
+  try {
+    Deno.removeSync(directoryOf(root, id), { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Removes the start gate: the container has started. */
+export function removeFifo(root: string, id: string): void {
+  removeFile(fifoOf(root, id));
+}
+
+function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** The ids under a root, in byte order; undefined when the root does not exist. */
+export function ids(root: string): string[] | undefined {
+  try {
+    const names = [...Deno.readDirSync(root)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
+    return names.sort((a, b) => (a < b ? -1 : 1));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** uid of the owner of a container's directory. */
+export function owner(root: string, id: string): number {
+  return Deno.statSync(directoryOf(root, id)).uid ?? 0;
+}
