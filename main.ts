@@ -13,4 +13,4 @@ function calledAs(): string {
 
 const path = calledAs();
 const base = path.slice(path.lastIndexOf("/") + 1);
-Deno.exit(await main(Deno.args, { name: base === "runc" ? "runc" : "runk", path }));
+main(Deno.args, { name: base === "runc" ? "runc" : "runk", path }).then((status) => Deno.exit(status));

@@ -1,6 +1,6 @@
 /** runk create */
 import { bundleDirectory } from "../bundle/open.ts";
-import { create, readSpec } from "../container/create.ts";
+import { create, prepare } from "../container/create.ts";
 import { detachedStdio } from "../container/run.ts";
 import { checkTerminal } from "../process/stdio.ts";
 import { absolute, type Command, type Context, STREAM_FLAGS } from "./command.ts";
@@ -41,13 +41,13 @@ file system; "spec" writes a config.json to begin with, "plan" shows what create
 would do.`,
   failurePrefix: (program) => `${program} create failed`,
   run: async (context) => {
-    const options = createOptions(context);
-    const spec = readSpec(context.runtime, options.bundle, options.noPivot);
+    const prepared = await prepare(context.runtime, { ...createOptions(context), attended: false, gate: "fifo" });
     const socket = context.options.string("console-socket");
-    checkTerminal({ detach: true, terminal: spec.process?.terminal ?? false, consoleSocket: socket });
-    const { stdio, inputs, close } = detachedStdio(spec, absolute(socket));
+    const isTerminal = prepared.request.stdio === "terminal";
+    checkTerminal({ detach: true, terminal: isTerminal, consoleSocket: socket });
+    const { inputs, close } = detachedStdio(isTerminal, absolute(socket));
     try {
-      await create(context.runtime, spec, { ...options, stdio, inputs, gate: "fifo" });
+      await create(context.runtime, prepared, { inputs });
     } finally {
       close();
     }

@@ -51,10 +51,10 @@ EXAMPLE:
     refuseNotYet(context);
     const detach = options.bool("detach");
     const socket = options.string("console-socket");
-    const makeProcess = (spec: Spec): Process => {
+    const makeProcess = async (spec: Spec): Promise<Process> => {
       const process = file === ""
         ? fromFlags(context, spec, args)
-        : completedProcess(spec, parseProcess(readDocument(file), file));
+        : completedProcess(spec, await parseProcess(readDocument(file), file));
       checkTerminal({ detach, terminal: process.terminal ?? false, consoleSocket: socket });
       return process;
     };

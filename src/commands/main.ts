@@ -62,6 +62,7 @@ export async function main(args: readonly string[], program: Program): Promise<n
     checkGlobals(globals);
     const runtime: Runtime = {
       root,
+      planCache: `${defaultRoot(program.name)}-plans`,
       program: program.name,
       environment: () => Object.entries(Deno.env.toObject()).map(([key, value]) => `${key}=${value}`),
       warn: (message) => log.write("warning", message),

@@ -1,9 +1,8 @@
 /** runk plan */
 import { bundleDirectory } from "../bundle/open.ts";
-import { prepare, readSpec } from "../container/create.ts";
+import { prepare } from "../container/create.ts";
 import { describePlan, planToJson } from "../plan/describe.ts";
 import { formatJson } from "../spec/json.ts";
-import { checkId } from "../state/store.ts";
 import type { Command } from "./command.ts";
 
 export const command: Command = {
@@ -25,15 +24,15 @@ the process that becomes the container's. They meet where a line ends in "~~".
 that are no failure. Any other error ends the container lane, and has the host
 lane take back what it had made.`,
   failurePrefix: (program) => `${program} plan failed`,
-  run: ({ runtime, options, operands, print }) => {
-    const id = operands[0]!;
-    checkId(id);
-    const bundle = bundleDirectory(options.string("bundle"));
-    const noPivot = options.bool("no-pivot");
-    const spec = readSpec(runtime, bundle, noPivot);
-    const stdio = spec.process?.terminal ? "terminal" : "inherit";
-    const noNewKeyring = options.bool("no-new-keyring");
-    const { plan } = prepare(runtime, spec, { id, bundle, stdio, gate: "fifo", noPivot, noNewKeyring });
-    print(options.bool("json") ? formatJson(planToJson(plan), "  ") + "\n" : describePlan(plan));
+  run: async ({ runtime, options, operands, print }) => {
+    const { plan } = await prepare({ ...runtime, planCache: undefined }, {
+      id: operands[0]!,
+      bundle: bundleDirectory(options.string("bundle")),
+      attended: false,
+      gate: "fifo",
+      noPivot: options.bool("no-pivot"),
+      noNewKeyring: options.bool("no-new-keyring"),
+    });
+    print(options.bool("json") ? formatJson(planToJson(await plan()), "  ") + "\n" : describePlan(await plan()));
   },
 };

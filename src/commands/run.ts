@@ -1,5 +1,5 @@
 /** runk run */
-import { readSpec } from "../container/create.ts";
+import { prepare } from "../container/create.ts";
 import { runDetached, runForeground } from "../container/run.ts";
 import { checkTerminal } from "../process/stdio.ts";
 import { absolute, type Command } from "./command.ts";
@@ -21,14 +21,14 @@ is deleted at its end.`,
   failurePrefix: (program) => `${program} run failed`,
   run: async (context) => {
     const { runtime, options } = context;
-    const base = createOptions(context);
-    const spec = readSpec(runtime, base.bundle, base.noPivot);
     const detach = options.bool("detach");
+    const prepared = await prepare(runtime, { ...createOptions(context), attended: !detach, gate: "none" });
     const socket = options.string("console-socket");
-    checkTerminal({ detach, terminal: spec.process?.terminal ?? false, consoleSocket: socket });
-    const runOptions = { ...base, consoleSocket: absolute(socket) };
-    if (detach) return await runDetached(runtime, spec, runOptions);
-    const subreaper = !options.bool("no-subreaper");
-    return await runForeground(runtime, spec, { ...runOptions, keep: options.bool("keep"), subreaper });
+    checkTerminal({ detach, terminal: prepared.request.stdio === "terminal", consoleSocket: socket });
+    if (detach) return await runDetached(runtime, prepared, absolute(socket));
+    return await runForeground(runtime, prepared, {
+      keep: options.bool("keep"),
+      subreaper: !options.bool("no-subreaper"),
+    });
   },
 };

@@ -9,16 +9,19 @@ import { F } from "../abi/flags.ts";
 import { reap } from "../../ffi/process.ts";
 import { probeHost } from "../host/probe.ts";
 import { carryOut, type CarryOutOptions } from "../init/carry_out.ts";
-import { planCreate } from "../plan/create.ts";
-import { type CreateRequest, rootfsDirectory, type Stdio } from "../plan/recipe.ts";
+import { holdsReserved } from "../plan/parameters.ts";
+import { parameterize, shapeKey } from "../plan/parameterize.ts";
+import { type CreateRequest, rootfsDirectory } from "../plan/recipe.ts";
 import type { Plan } from "../plan/types.ts";
-import { checkSpec } from "../spec/checks.ts";
-import { parseSpec } from "../spec/parse.ts";
+import { parseDocument } from "../spec/document.ts";
 import type { Spec } from "../spec/schema.ts";
 import type { StateRecord } from "../state/record.ts";
 import { processStat } from "../state/status.ts";
 import * as store from "../state/store.ts";
-import { newRecord } from "./new_record.ts";
+import { loadPlan, savePlan } from "../state/plan_cache.ts";
+import BUILD from "../build.const.ts";
+import type { Relocatable } from "../init/relocatable.ts";
+import { newRecord, withProcess } from "./new_record.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** What create and run are asked for. */
@@ -26,104 +29,128 @@ export interface CreateOptions {
   readonly id: string;
   /** Absolute path of the bundle, without symlinks. */
   readonly bundle: string;
-  readonly stdio: Stdio;
+  /** Someone stays with the container: it gets pipes, or a terminal of the user's, and needs no start gate. */
+  readonly attended: boolean;
   readonly gate: CreateRequest["gate"];
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
   readonly preserveFds?: number;
   readonly pidFile?: string | undefined;
-  /** Descriptors for standard streams or the console, as the plan's inputs name them. */
-  readonly inputs?: Readonly<Record<string, Fd>>;
-  /** For tests: see CarryOutOptions. */
-  readonly patch?: CarryOutOptions["patch"];
 }
 
-/** A config that was read and checked. */
+/** A config that was read and checked, and the plan for it. */
 export interface Prepared {
   readonly spec: Spec;
-  readonly plan: Plan;
   readonly request: CreateRequest;
+  readonly relocatable: Relocatable;
+  /** Values of the plan's parameters. */
+  readonly values: readonly string[];
+  /** The plan with its names. */
+  readonly plan: () => Promise<Plan>;
 }
 
-/** Reads the bundle and checks its config. @throws {RunkError} */
-export function readSpec(runtime: Pick<Runtime, "warn">, bundle: string, noPivot: boolean): Spec {
-  const spec = parseSpec(readConfig(bundle), `${bundle}/config.json`);
-  checkSpec(spec, { noPivot }, runtime.warn);
-  return spec;
-}
-
-/** The plan of a container. Nothing is made or changed. @throws {RunkError} */
-export function prepare(runtime: Runtime, spec: Spec, options: CreateOptions): Prepared {
+/**
+ * bundle -> spec -> facts -> plan. Nothing is made or changed.
+ * @throws {RunkError} for a config that is wrong, or cannot be had
+ */
+export async function prepare(runtime: Runtime, options: CreateOptions): Promise<Prepared> {
+  const { id, bundle } = options;
+  store.checkId(id);
+  const text = readConfig(bundle);
+  const spec = parseDocument(text, `${bundle}/config.json`) as Spec;
   const facts = probeHost();
+  const isTerminal = spec.process?.terminal === true;
+  const cgroupsPath = typeof spec.linux?.cgroupsPath === "string" ? spec.linux.cgroupsPath : undefined;
   const request: CreateRequest = {
-    id: options.id,
-    bundle: options.bundle,
-    stateDirectory: store.directoryOf(runtime.root, options.id),
-    cgroups: cgroupDirectories(facts.cgroups, spec.linux?.cgroupsPath, options.id),
-    stdio: options.stdio,
+    id,
+    bundle,
+    stateDirectory: store.directoryOf(runtime.root, id),
+    cgroups: cgroupDirectories(facts.cgroups, cgroupsPath, id),
+    stdio: isTerminal ? "terminal" : options.attended ? "pipes" : "inherit",
     gate: options.gate,
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
     preserveFds: options.preserveFds ?? 0,
     pidFile: options.pidFile,
-    environment: runtime.environment(),
+    environment: spec.hooks === undefined ? [] : runtime.environment(),
     program: runtime.program,
   };
-  return { spec, plan: planCreate(spec, facts, request), request };
+  const plan = async () => (await import("../plan/create.ts")).planCreate(spec, facts, request);
+  const parameterized = holdsReserved(text) ? undefined : parameterize(spec, request);
+  const key = parameterized === undefined ? "" : shapeKey(BUILD, parameterized, facts);
+  const isCached = BUILD !== "" && parameterized !== undefined && runtime.planCache !== undefined;
+  let cached = isCached ? loadPlan(runtime.planCache, key) : undefined;
+  if (cached === undefined) {
+    const { compile } = await import("./compile.ts");
+    cached = await compile(spec, `${bundle}/config.json`, { facts, request, parameterized });
+    if (isCached) savePlan(runtime.planCache, key, cached);
+  }
+  for (const warning of cached.warnings) runtime.warn(warning);
+  return { spec, request, relocatable: cached.relocatable, values: parameterized?.values ?? [], plan };
+}
+
+export interface MakeOptions {
+  /** Descriptors for standard streams or the console, as the plan's inputs name them. */
+  readonly inputs: Readonly<Record<string, Fd>>;
+  /** Work for the time that the kernel needs. */
+  readonly meanwhile?: () => void;
+  /** For tests: see CarryOutOptions. */
+  readonly patch?: CarryOutOptions["patch"];
 }
 
 /**
- * Makes the container. What is about to be made is recorded before it is made, so that whatever happens to this
- * process, `delete --force` finds it; a failure that this process sees leaves nothing.
+ * plan -> init -> state: makes the container. What is about to be made is recorded before it is made, so that whatever
+ * happens to this process, `delete --force` finds it; a failure that this process sees leaves nothing.
  * @returns the record, as it stands in state.json
  */
-export async function create(runtime: Runtime, spec: Spec, options: CreateOptions): Promise<StateRecord> {
-  const { id } = options;
-  store.checkId(id);
-  checkRootfs(rootfsDirectory({ spec, request: options }));
-  checkPreserved(options.preserveFds ?? 0);
+export async function create(runtime: Runtime, prepared: Prepared, options: MakeOptions): Promise<StateRecord> {
+  const { spec, request, relocatable, values } = prepared;
+  const { id } = request;
+  checkRootfs(rootfsDirectory({ spec, request }));
+  checkPreserved(request.preserveFds);
   using _lock = await store.reserve(runtime.root, id);
   let pid = 0;
   const helpers: number[] = [];
   let paths: Record<string, string> = {};
   try {
-    const { plan, request } = prepare(runtime, spec, options);
     checkUnused(cgroupPaths(request.cgroups));
     paths = cgroupPaths(request.cgroups);
-    store.saveIntent(runtime.root, newRecord(spec, request, { pid: 0, start: 0 }));
-    let record: StateRecord | undefined;
-    await carryOut(plan, {
+    let record = newRecord(spec, request);
+    store.saveIntent(runtime.root, record);
+    await carryOut(relocatable, {
       argv: [runtime.program, "init"],
-      inputs: options.inputs ?? {},
+      values,
+      inputs: options.inputs,
       directory: request.stateDirectory,
+      plan: prepared.plan,
+      ...(options.meanwhile === undefined ? {} : { meanwhile: options.meanwhile }),
       ...(options.patch === undefined ? {} : { patch: options.patch }),
       handlers: {
         cloned: ([made]) => {
           pid = made!;
+          record = withProcess(record, pid, processStat(pid)?.start ?? 0);
         },
         helper: ([helper]) => {
           helpers.push(helper!);
         },
         ready: () => {
-          record = newRecord(spec, request, { pid, start: processStat(pid)?.start ?? 0 });
           store.save(runtime.root, record);
           store.removeIntent(runtime.root, id);
         },
       },
     });
     for (const helper of helpers) reap(helper);
-    if (record === undefined) throw new RunkError("the container's process was not made");
     return record;
   } catch (error) {
     await cleanUp(runtime, id, pid, helpers, paths);
-    throw explain(runtime, error);
+    throw explain(error);
   }
 }
 
 /** runc's words in front of a failed set-up, which clients show to users. */
-function explain(_runtime: Runtime, error: unknown): unknown {
+function explain(error: unknown): unknown {
   if (!(error instanceof RunkError) || error.name !== "StepError") return error;
-  return new RunkError(`unable to start container process: ${error.message}`, { cause: undefined });
+  return new RunkError(`unable to start container process: ${error.message}`);
 }
 
 /** What the plan's own undo may have left: the ended process uncollected, the state directory, busy cgroups. */

@@ -5,6 +5,7 @@ import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { reap } from "../../ffi/process.ts";
 import { probeHost } from "../host/probe.ts";
+import { assemble } from "../init/assemble.ts";
 import { carryOut } from "../init/carry_out.ts";
 import { planExec } from "../plan/exec.ts";
 import type { Stdio } from "../plan/recipe.ts";
@@ -41,7 +42,7 @@ export interface ProcessChanges {
 }
 
 /** A container's config, as its bundle has it now. */
-export function specOf(record: StateRecord): Spec {
+export function specOf(record: StateRecord): Promise<Spec> {
   const bundle = label(record, "bundle") ?? "";
   return parseSpec(readConfig(bundle), `${bundle}/config.json`);
 }
@@ -97,15 +98,15 @@ export function completedProcess(spec: Spec, process: Process): Process {
 export async function exec(
   runtime: Runtime,
   options: ExecOptions,
-  makeProcess: (spec: Spec) => Process,
+  makeProcess: (spec: Spec) => Promise<Process>,
 ): Promise<number> {
   const { record, status } = find(runtime, options.id);
   if (status === "stopped") throw new RunkError("cannot exec in a stopped container");
   if (status === "paused" && !options.ignorePaused) {
     throw new RunkError("cannot exec in a paused container (use --ignore-paused to override)");
   }
-  const spec = specOf(record);
-  const process = makeProcess(spec);
+  const spec = await specOf(record);
+  const process: Process = await makeProcess(spec);
   checkProcess(process, runtime.warn);
   checkPreserved(options.preserveFds);
   using init = openInit(record);
@@ -113,9 +114,10 @@ export async function exec(
   const run = (stdio: Stdio, inputs: ForegroundIo["inputs"]) =>
     start(runtime, record, process, options, stdio, { ...inputs, init });
   if (options.detach) {
-    const { stdio, inputs, close } = detachedStdio({ process }, options.consoleSocket);
+    const isTerminal = process.terminal ?? false;
+    const { inputs, close } = detachedStdio(isTerminal, options.consoleSocket);
     try {
-      await run(stdio, inputs);
+      await run(isTerminal ? "terminal" : "inherit", inputs);
       return 0;
     } finally {
       close();
@@ -154,7 +156,8 @@ async function start(
   });
   let pid = 0;
   try {
-    await carryOut(plan, {
+    await carryOut(assemble(plan, false), {
+      plan: () => plan,
       argv: [runtime.program, "init"],
       inputs,
       directory: `${runtime.root}/${record.id}`,

@@ -1,7 +1,4 @@
 /** Hooks that run on the host outside of create: poststart and poststop. */
-import { probeHost } from "../host/probe.ts";
-import { carryOut } from "../init/carry_out.ts";
-import { planHooks } from "../plan/hooks.ts";
 import type { HookKind, HookState } from "../plan/steps/hooks.ts";
 import type { Hook } from "../spec/schema.ts";
 import type { HookRecord } from "../state/record.ts";
@@ -22,6 +19,13 @@ export async function runHostHooks(
   pid?: number,
 ): Promise<void> {
   if (hooks.length === 0) return;
+  // Most containers have none, and loading the planner takes longer than deleting one.
+  const [{ probeHost }, { assemble }, { carryOut }, { planHooks }] = await Promise.all([
+    import("../host/probe.ts"),
+    import("../init/assemble.ts"),
+    import("../init/carry_out.ts"),
+    import("../plan/hooks.ts"),
+  ]);
   const plan = planHooks(probeHost(), {
     kind,
     hooks: hooks.map(fromRecord),
@@ -31,7 +35,11 @@ export async function runHostHooks(
     directory: state.bundle,
     reports: true,
   });
-  await carryOut(plan, { argv: [runtime.program, "hooks"], directory: runtime.root });
+  await carryOut(assemble(plan, false), {
+    plan: () => plan,
+    argv: [runtime.program, "hooks"],
+    directory: runtime.root,
+  });
 }
 
 const fromRecord = ({ path, args, env, timeout }: HookRecord): Hook => ({

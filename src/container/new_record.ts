@@ -20,14 +20,15 @@ const NAMES = {
   mount: "NEWNS",
 } as const;
 
-export function newRecord(spec: Spec, request: CreateRequest, process: { pid: number; start: number }): StateRecord {
+/** The record before there is a process. */
+export function newRecord(spec: Spec, request: CreateRequest): StateRecord {
   const namespaces = [...namespacesOf(spec).values()];
   const paths = cgroupPaths(request.cgroups);
   const { linux } = spec;
   return {
     id: request.id,
-    init_process_pid: process.pid,
-    init_process_start: process.start,
+    init_process_pid: 0,
+    init_process_start: 0,
     created: now(),
     config: {
       no_pivot_root: request.noPivot,
@@ -62,14 +63,22 @@ export function newRecord(spec: Spec, request: CreateRequest, process: { pid: nu
     },
     rootless: false,
     cgroup_paths: paths,
-    namespace_paths: process.pid === 0 ? {} : Object.fromEntries(
-      Object.entries(NAMESPACES).map((
-        [type, { file }],
-      ) => [NAMES[type as keyof typeof NAMES], `/proc/${process.pid}/ns/${file}`]),
-    ),
+    namespace_paths: {},
     runk: { version: RECORD_VERSION },
   };
 }
+
+/** The record with its process. @param start when it started: field 22 of its stat */
+export const withProcess = (record: StateRecord, pid: number, start: number): StateRecord => ({
+  ...record,
+  init_process_pid: pid,
+  init_process_start: start,
+  namespace_paths: Object.fromEntries(
+    Object.entries(NAMESPACES).map((
+      [type, { file }],
+    ) => [NAMES[type as keyof typeof NAMES], `/proc/${pid}/ns/${file}`]),
+  ),
+});
 
 /** RFC 3339 in UTC, as Go writes it: without the fraction's trailing zeros. */
 const now = () => new Date().toISOString().replace(/\.?0+Z$/, "Z");

@@ -4,6 +4,8 @@ import type { Warn } from "../spec/checks.ts";
 export interface Runtime {
   /** The state root, absolute. */
   readonly root: string;
+  /** Where plans are kept for the next container of the same shape; none are kept without it. */
+  readonly planCache: string | undefined;
   /** How messages name this program: "runk", or "runc" when called so. */
   readonly program: string;
   /** The caller's environment, NAME=VALUE. */

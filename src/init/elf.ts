@@ -4,18 +4,17 @@
  * Source: elf(5).
  */
 import { type Arch, ELF_MACHINE } from "../abi/arch.ts";
-import { ADDRESS, PAGE_MAX } from "./layout.ts";
-import { assembleProgram } from "./program.ts";
-
-const HEADER_SIZE = 64;
-const PROGRAM_HEADER_SIZE = 56;
-const PROGRAM_HEADERS = 4;
-/** File offset of the code. */
-export const CODE_OFFSET = HEADER_SIZE + PROGRAM_HEADERS * PROGRAM_HEADER_SIZE;
-/** File offset of the writable segment: headers and code end before it. */
-export const DATA_OFFSET = 0x800;
-/** Address of the writable segment. */
-export const DATA_ADDRESS = ADDRESS.data + DATA_OFFSET;
+import {
+  ADDRESS,
+  CODE_OFFSET,
+  DATA_ADDRESS,
+  DATA_OFFSET,
+  HEADER_SIZE,
+  PAGE_MAX,
+  PROGRAM_HEADER_SIZE,
+  PROGRAM_HEADERS,
+} from "./layout.ts";
+import CODE from "./code.const.ts";
 
 const PT_LOAD = 1;
 const PT_GNU_STACK = 0x6474e551;
@@ -23,11 +22,11 @@ const PF = { X: 1, W: 2, R: 4 };
 
 const programs = new Map<Arch, Uint8Array>();
 
-/** The executor's code for a machine, assembled once. */
-function programCode(arch: Arch): Uint8Array {
+/** The executor's code for a machine. */
+export function programCode(arch: Arch): Uint8Array {
   let code = programs.get(arch);
   if (code === undefined) {
-    code = assembleProgram(arch, DATA_ADDRESS).code;
+    code = Uint8Array.from(atob(CODE[arch]), (char) => char.charCodeAt(0));
     if (CODE_OFFSET + code.length > DATA_OFFSET) throw new Error("the executor's code has outgrown its place");
     programs.set(arch, code);
   }

@@ -52,3 +52,12 @@ export const EXIT_LOST = 254;
 export const ADDRESS = { code: 0x400000, data: 0x10000000, records: 0x20000000 } as const;
 /** The largest page size of the two machines: addresses and file offsets are equal modulo this. */
 export const PAGE_MAX = 0x10000;
+
+/** The ELF file: header, program headers, code; then the writable segment at a fixed place. */
+export const HEADER_SIZE = 64;
+export const PROGRAM_HEADER_SIZE = 56;
+export const PROGRAM_HEADERS = 4;
+export const CODE_OFFSET = HEADER_SIZE + PROGRAM_HEADERS * PROGRAM_HEADER_SIZE;
+/** File offset of the writable segment: headers and code end before it. */
+export const DATA_OFFSET = 0x800;
+export const DATA_ADDRESS = ADDRESS.data + DATA_OFFSET;

@@ -22,6 +22,11 @@ export const words = (words: readonly Operand[], means: string): Ref => new Ref(
 /** The address of constant 32-bit numbers (ids, struct fields). */
 export const u32s = (values: readonly number[], means: string): Ref =>
   bytes(new Uint8Array(Uint32Array.from(values).buffer), means);
+/** The length in bytes of a text. */
+export const size = (text: string): Ref => new Ref(REF.SIZE, text);
+/** As text and size, for a piece of a JSON document. */
+export const json = (text: string): Ref => new Ref(REF.JSON, text);
+export const jsonSize = (text: string): Ref => new Ref(REF.SIZE, text, undefined, REF.JSON);
 /** The place of a label. */
 export const place = (label: string): Ref => new Ref(REF.LABEL, label);
 

@@ -95,7 +95,10 @@ function operand(value: Operand): string {
   switch (kind) {
     case REF.SLOT:
       return name.includes(" ") ? `<${name}>` : name;
+    case REF.SIZE:
+      return String(new TextEncoder().encode(name).length);
     case REF.TEXT:
+    case REF.JSON:
       return JSON.stringify(name) + offset;
     case REF.BUFFER:
       return `&<${name}>${offset}`;

@@ -6,7 +6,7 @@ import type { Arch } from "../abi/arch.ts";
 import type { SyscallName } from "../abi/syscalls.ts";
 
 /** What an operand refers to. */
-export const REF = { SLOT: 0, TEXT: 1, BYTES: 2, WORDS: 3, BUFFER: 4, LABEL: 5 } as const;
+export const REF = { SLOT: 0, TEXT: 1, BYTES: 2, WORDS: 3, BUFFER: 4, LABEL: 5, SIZE: 6, JSON: 7 } as const;
 
 /**
  * An operand that is not a number. One class for all kinds, because a plan has a thousand of them and is made while
@@ -17,6 +17,8 @@ export const REF = { SLOT: 0, TEXT: 1, BYTES: 2, WORDS: 3, BUFFER: 4, LABEL: 5 }
  * - WORDS: the address of a constant array of 64-bit words, which may be addresses themselves (argv, iovec)
  * - BUFFER: an address in the writable buffer `name`
  * - LABEL: the place of label `name`, to be kept in a slot and jumped to from there
+ * - SIZE: the length in bytes of the text `name`
+ * - JSON: as TEXT, for a piece of a JSON document: values of parameters in it are escaped
  */
 export class Ref {
   constructor(

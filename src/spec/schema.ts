@@ -5,31 +5,26 @@
  * Source: https://github.com/opencontainers/runtime-spec/tree/v1.3.0 (config.md, config-linux.md).
  */
 import * as z from "zod/mini";
+import { INTEGER_BOUNDS } from "./shape.ts";
 
-const integer = (minimum: bigint, maximum: bigint) => {
-  const expected = `integer from ${minimum} to ${maximum}`;
-  const [low, high] = [Number(minimum), Number(maximum)];
-  return z.custom<number | bigint>(
+/** Integers within bounds; numbers where a number is exact, bigints beyond. */
+function integer<T extends number | bigint>(least: bigint, most: bigint) {
+  const [low, high] = [Number(least), Number(most)];
+  const schema = z.custom<T>(
     (value) =>
       typeof value === "number"
         ? Number.isSafeInteger(value) && value >= low && value <= high
-        : typeof value === "bigint" && value >= minimum && value <= maximum,
-    { error: expected },
+        : typeof value === "bigint" && value >= least && value <= most,
+    { error: `integer from ${least} to ${most}` },
   );
-};
-const smallInteger = (minimum: number, maximum: number) => {
-  const expected = `integer from ${minimum} to ${maximum}`;
-  return z.custom<number>(
-    (value) => typeof value === "number" && Number.isInteger(value) && value >= minimum && value <= maximum,
-    { error: expected },
-  );
-};
-/** 64-bit integers are numbers where a number is exact, bigints beyond. */
-const int64 = integer(-(2n ** 63n), 2n ** 63n - 1n);
-const uint64 = integer(0n, 2n ** 64n - 1n);
-const uint32 = smallInteger(0, 2 ** 32 - 1);
-const uint16 = smallInteger(0, 2 ** 16 - 1);
-const int32 = smallInteger(-(2 ** 31), 2 ** 31 - 1);
+  INTEGER_BOUNDS.set(schema, [least, most]);
+  return schema;
+}
+const int64 = integer<number | bigint>(-(2n ** 63n), 2n ** 63n - 1n);
+const uint64 = integer<number | bigint>(0n, 2n ** 64n - 1n);
+const uint32 = integer<number>(0n, 2n ** 32n - 1n);
+const uint16 = integer<number>(0n, 2n ** 16n - 1n);
+const int32 = integer<number>(-(2n ** 31n), 2n ** 31n - 1n);
 
 const string = z.string();
 const strings = z.array(string);

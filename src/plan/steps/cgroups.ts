@@ -9,8 +9,8 @@ import type { CgroupDirectory } from "../../cgroup/paths.ts";
 import { deviceRules, deviceWritesV1 } from "../../cgroup/devices.ts";
 import { type CgroupWrite, writesV1 } from "../../cgroup/v1.ts";
 import { RunkError } from "../../errors.ts";
-import { type Lane, slot, text, words } from "../builder.ts";
-import { byteLength, type Recipe } from "../recipe.ts";
+import { type Lane, size, slot, text, words } from "../builder.ts";
+import { type Recipe } from "../recipe.ts";
 
 const DIRECTORY_MODE = 0o755;
 const READ_SIZE = 4096;
@@ -170,7 +170,7 @@ function limitDevices(host: Lane, { path }: CgroupDirectory, rules: ReturnType<t
       ...(path === undefined ? {} : { path }),
     })),
     // Which of the two files is a number here, and a slot in the loop.
-    writes.map(({ file, value }) => [files.indexOf(file), text(value), byteLength(value)]),
+    writes.map(({ file, value }) => [files.indexOf(file), text(value), size(value)]),
     ([file, value, length], next) => {
       const allow = host.builder.unique("allow");
       host.jump(allow, { left: file!, is: "==", right: 1 });
@@ -231,6 +231,6 @@ function writeFile(host: Lane, directory: string, write: CgroupWrite, retryLabel
     ...absent,
   });
   const late = retryLabel === undefined ? {} : { tolerate: write.retryOn!, to: retryLabel };
-  host.label(open).sys("write", [slot("file"), text(write.value), byteLength(write.value)], late);
+  host.label(open).sys("write", [slot("file"), text(write.value), size(write.value)], late);
   host.close("file").label(done);
 }

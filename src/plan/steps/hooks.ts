@@ -20,8 +20,7 @@ import { E } from "../../abi/errno.ts";
 import { SIG } from "../../abi/names.ts";
 import { formatJson, SortedMap } from "../../spec/json.ts";
 import type { Hook } from "../../spec/schema.ts";
-import { type Lane, slot, text, words } from "../builder.ts";
-import { byteLength } from "../recipe.ts";
+import { json, jsonSize, type Lane, slot, text, words } from "../builder.ts";
 import { MESSAGE, type Operand, TEXT } from "../types.ts";
 
 const CLONE_ARGS_SIZE = 88;
@@ -94,7 +93,7 @@ const arrayOf = (texts: readonly string[], means: string) => words([...texts.map
 /** The state as JSON in a sealed memory file: a hook that does not read it cannot block anyone, nor change it for the next. */
 function writeState(lane: Lane, { state, pid }: HookOptions): void {
   const annotations = Object.keys(state.annotations).length === 0 ? undefined : new SortedMap(state.annotations);
-  const json = formatJson({
+  const document = formatJson({
     ociVersion: OCI_VERSION,
     id: state.id,
     status: state.status,
@@ -103,9 +102,9 @@ function writeState(lane: Lane, { state, pid }: HookOptions): void {
     annotations,
   });
   const marker = '"pid":0,';
-  const split = json.indexOf(marker);
+  const split = document.indexOf(marker);
   const [older, made] = [lane.builder.unique("older kernel"), lane.builder.unique("state file")];
-  const write = (text_: string) => lane.sys("write", [slot("hook state"), text(text_), byteLength(text_)]);
+  const write = (piece: string) => lane.sys("write", [slot("hook state"), json(piece), jsonSize(piece)]);
   lane.sys("memfd_create", [text("state"), MFD.CLOEXEC | MFD.ALLOW_SEALING | MFD.NOEXEC_SEAL], {
     out: "hook state",
     tolerate: [E.INVAL],
@@ -114,14 +113,14 @@ function writeState(lane: Lane, { state, pid }: HookOptions): void {
   lane.jump(made).label(older);
   lane.sys("memfd_create", [text("state"), MFD.CLOEXEC | MFD.ALLOW_SEALING], { out: "hook state" });
   lane.label(made);
-  write(json.slice(0, split));
+  write(document.slice(0, split));
   if (pid !== undefined) {
     const digits = lane.builder.buffer("pid digits", 24);
     write('"pid":');
     lane.format(pid, digits, "digits").sys("write", [slot("hook state"), digits, slot("digits")]);
     write(",");
   }
-  write(json.slice(split + marker.length));
+  write(document.slice(split + marker.length));
   lane.sys("fcntl", [slot("hook state"), F.ADD_SEALS, F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW | F_SEAL.WRITE]);
 }
 

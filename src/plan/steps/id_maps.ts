@@ -2,8 +2,8 @@
 import { AT_FDCWD } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import type { IdMappings } from "../../spec/schema.ts";
-import { bytes, type Lane, slot, text } from "../builder.ts";
-import { byteLength, isNew, type Recipe } from "../recipe.ts";
+import { bytes, type Lane, size, slot, text } from "../builder.ts";
+import { isNew, type Recipe } from "../recipe.ts";
 import { meet } from "./lanes.ts";
 
 /** Both lanes: the host lane writes the id maps of a new user namespace, then the container becomes its root. */
@@ -17,7 +17,7 @@ export function mapIds(recipe: Recipe): void {
     host.sys("write", [
       slot("file"),
       bytes(new TextEncoder().encode(content), JSON.stringify(content)),
-      byteLength(content),
+      size(content),
     ]);
     host.close("file");
   };

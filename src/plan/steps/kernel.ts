@@ -2,8 +2,8 @@
 import { AF, AT_FDCWD, FSMOUNT, FSOPEN, IOCTL, MOUNT_ATTR, SOCK } from "../../abi/flags.ts";
 import { FSCONFIG } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
-import { bytes, type Lane, slot, text } from "../builder.ts";
-import { byteLength, isNew, type Recipe } from "../recipe.ts";
+import { bytes, type Lane, size, slot, text } from "../builder.ts";
+import { isNew, type Recipe } from "../recipe.ts";
 
 const IFREQ_SIZE = 40;
 const IFR_FLAGS = 16;
@@ -43,11 +43,11 @@ export function openOwnProcfs({ b, box }: Recipe): void {
 export function setNames({ box, spec }: Recipe): void {
   if (spec.hostname) {
     box.task("set the host name", { path: "/hostname" });
-    box.sys("sethostname", [text(spec.hostname), byteLength(spec.hostname)]);
+    box.sys("sethostname", [text(spec.hostname), size(spec.hostname)]);
   }
   if (spec.domainname) {
     box.task("set the domain name", { path: "/domainname" });
-    box.sys("setdomainname", [text(spec.domainname), byteLength(spec.domainname)]);
+    box.sys("setdomainname", [text(spec.domainname), size(spec.domainname)]);
   }
 }
 
@@ -58,7 +58,7 @@ export function writeSysctls({ b, box, spec }: Recipe): void {
   box.task("set sysctls", { path: "/linux/sysctl", error: "cannot set sysctl {item}" });
   box.each(
     entries.map(([key, value]) => ({ item: `${key}=${value}`, path: `/linux/sysctl/${key.replaceAll("/", "~1")}` })),
-    entries.map(([key, value]) => [text("sys/" + sysctlPath(key)), text(value), byteLength(value)]),
+    entries.map(([key, value]) => [text("sys/" + sysctlPath(key)), text(value), size(value)]),
     ([path, value, length]) => {
       box.sys("openat", [slot("proc"), path!, b.O.WRONLY | b.O.CLOEXEC], { out: "file" });
       box.sys("write", [slot("file"), value!, length!]);

@@ -2,8 +2,8 @@
 import { RLIMITS } from "../../abi/names.ts";
 import { E } from "../../abi/errno.ts";
 import type { Process } from "../../spec/schema.ts";
-import { type Lane, slot, text } from "../builder.ts";
-import { byteLength, type Recipe } from "../recipe.ts";
+import { type Lane, size, slot, text } from "../builder.ts";
+import type { Recipe } from "../recipe.ts";
 import { processDirectory } from "./id_maps.ts";
 import { limitWords } from "./credentials.ts";
 
@@ -22,7 +22,7 @@ export function setLimits(recipe: Recipe, process: Process): void {
   // An ordinary user may not lower it; runc lets that pass, too.
   const denied = facts.uid === 0 ? {} : { tolerate: [E.ACCES, E.PERM] };
   host.sys("openat", [slot("process"), text("oom_score_adj"), b.O.WRONLY | b.O.CLOEXEC], { out: "file" });
-  host.sys("write", [slot("file"), text(value), byteLength(value)], denied);
+  host.sys("write", [slot("file"), text(value), size(value)], denied);
   host.close("file");
 }
 

@@ -4,8 +4,8 @@
  */
 import { AT_FDCWD, CLONE, MSG, NAMESPACES, type NamespaceType } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
-import { type Lane, slot, text } from "../builder.ts";
-import { byteLength, isNew, type Recipe } from "../recipe.ts";
+import { type Lane, size, slot, text } from "../builder.ts";
+import { isNew, type Recipe } from "../recipe.ts";
 import { unifiedPath, unifiedSlot } from "./cgroups.ts";
 import { becomeRoot } from "./id_maps.ts";
 import {
@@ -82,7 +82,7 @@ function prepareChildren({ b, host, spec, namespaces }: Recipe): void {
   for (const [clock, { secs = 0, nanosecs = 0 }] of offsets) {
     const line = `${clock} ${secs} ${nanosecs}\n`;
     host.task(`set the ${clock} clock's offset`, { path: `/linux/timeOffsets/${clock}` });
-    host.sys("write", [slot("offsets"), text(line), byteLength(line)]);
+    host.sys("write", [slot("offsets"), text(line), size(line)]);
   }
   host.close("offsets");
 }

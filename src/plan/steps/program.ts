@@ -3,7 +3,7 @@ import { AT, AT_FDCWD, S, S_IFMT, STATX, STATX_FIELD, STATX_SIZE } from "../../a
 import { E, errnoText } from "../../abi/errno.ts";
 import { RunkError } from "../../errors.ts";
 import type { Process } from "../../spec/schema.ts";
-import { type Lane, slot, text, words } from "../builder.ts";
+import { type Lane, size, slot, text, words } from "../builder.ts";
 import { byteLength } from "../recipe.ts";
 import type { Operand } from "../types.ts";
 
@@ -206,7 +206,7 @@ export function runProgram(lane: Lane, process: Process, environment: Environmen
   const lines = EXEC_ERRORS.map((errno) => `exec ${args[0]}: ${errnoText(errno)}\n`);
   lane.each(
     lines.map((item) => ({ item })),
-    lines.map((line, i) => [-EXEC_ERRORS[i]!, text(line), byteLength(line)]),
+    lines.map((line, i) => [-EXEC_ERRORS[i]!, text(line), size(line)]),
     ([errno, line, length], next) => {
       lane.jump(next, { left: slot("failure"), is: "!=", right: errno! });
       lane.sys("write", [2, line!, length!], writable);

@@ -1,8 +1,21 @@
-/** Plan -> executable: gives every slot, buffer, constant and label its number, and writes the records. */
+/** Plan -> relocatable image: gives every slot, buffer, constant and label its number, and writes the records. */
 import { syscallNumber } from "../abi/syscalls.ts";
 import { MESSAGE, type Operand, type Plan, REF, type Ref, type Step } from "../plan/types.ts";
-import { buildElf, DATA_ADDRESS, recordsAddress } from "./elf.ts";
-import { ARGS_MAX, CONDITION, MACHINE, NONE, OP, RECORD, RECORD_SIZE, TOLERATE_MAX } from "./layout.ts";
+import { hasParameters } from "../plan/parameters.ts";
+import { buildElf, recordsAddress } from "./elf.ts";
+import type { Relocatable } from "./relocatable.ts";
+import {
+  ARGS_MAX,
+  CONDITION,
+  DATA_ADDRESS,
+  DATA_OFFSET,
+  MACHINE,
+  NONE,
+  OP,
+  RECORD,
+  RECORD_SIZE,
+  TOLERATE_MAX,
+} from "./layout.ts";
 
 const encoder = new TextEncoder();
 const align = (value: number) => (value + 7) & ~7;
@@ -31,7 +44,7 @@ class Constants {
   /** @param reserved bytes at the start for others to fill (the records) */
   constructor(reserved: number) {
     this.end = 0;
-    this.#place(reserved);
+    this.place(reserved);
   }
 
   /** The memory so far. */
@@ -39,10 +52,14 @@ class Constants {
     return this.#bytes.subarray(0, this.end);
   }
 
+  get view(): DataView {
+    return this.#view;
+  }
+
   text(text: string): number {
     let at = this.#texts.get(text);
     if (at === undefined) {
-      at = this.#place(text.length * 3 + 1);
+      at = this.place(text.length * 3 + 1);
       this.end = at + encoder.encodeInto(text, this.#bytes.subarray(at)).written + 1;
       this.#texts.set(text, at);
     }
@@ -52,30 +69,25 @@ class Constants {
   data(content: Uint8Array): number {
     let at = this.#known.get(content);
     if (at === undefined) {
-      at = this.#place(content.length);
+      at = this.place(content.length);
       this.#bytes.set(content, at);
       this.#known.set(content, at);
     }
     return at;
   }
 
-  words(values: readonly Operand[], resolve: (value: Operand) => number | bigint): number {
+  /** The place of an array of words; `fill` is called with it the first time. */
+  words(values: readonly Operand[], fill: (at: number) => void): number {
     let at = this.#known.get(values);
     if (at === undefined) {
-      // Resolved first: the words may point to constants that have no place yet.
-      const resolved = values.map(resolve);
-      at = this.#place(8 * resolved.length);
-      for (let i = 0; i < resolved.length; i++) setWord(this.#view, at + 8 * i, resolved[i]!);
+      at = this.place(8 * values.length);
       this.#known.set(values, at);
+      fill(at);
     }
     return at;
   }
 
-  get view(): DataView {
-    return this.#view;
-  }
-
-  #place(size: number): number {
+  place(size: number): number {
     const at = align(this.end);
     this.end = at + size;
     if (this.end > this.#bytes.length) {
@@ -92,13 +104,22 @@ class Constants {
 class Encoding {
   readonly #slots = new Map<string, number>();
   readonly #buffers = new Map<string, number>();
+  readonly #pendingTexts = new Map<string, number>();
+  readonly #isParameterized: boolean;
   readonly constants: Constants;
   /** Length of the writable segment in the file; the buffers behind it start as zeros. */
   readonly dataLength: number;
+  readonly data: Uint8Array;
+  readonly dataView: DataView;
   readonly zeroed: number;
-  readonly #base: number;
+  readonly recordsAddress: number;
+  readonly texts: string[] = [];
+  readonly json: number[] = [];
+  readonly addresses: number[] = [];
+  readonly sizes: number[] = [];
 
-  constructor(readonly plan: Plan) {
+  constructor(readonly plan: Plan, isParameterized: boolean) {
+    this.#isParameterized = isParameterized;
     for (const name of plan.slots) this.#slots.set(name, this.#slots.size);
     let end = MACHINE.slots + 8 * plan.slots.length;
     // Buffers with contents first, so that the zeroed rest needs no room in the file.
@@ -114,12 +135,10 @@ class Encoding {
       end = align(end + size);
     }
     this.zeroed = end - this.dataLength;
-    this.#base = recordsAddress(this.dataLength);
+    this.recordsAddress = recordsAddress(this.dataLength);
     this.constants = new Constants(plan.steps.length * RECORD_SIZE);
-  }
-
-  get recordsAddress(): number {
-    return this.#base;
+    this.data = new Uint8Array(this.dataLength);
+    this.dataView = new DataView(this.data.buffer);
   }
 
   slot(name: string): number {
@@ -142,24 +161,65 @@ class Encoding {
     return index;
   }
 
-  /** The value of an operand that is no slot. */
-  readonly resolve = (operand: Operand): number | bigint => {
-    if (typeof operand !== "object") return operand;
+  /** Index of a text with parameters in the list of those. */
+  #pending(text: string, isJson: boolean): number {
+    const key = (isJson ? "json:" : "text:") + text;
+    let index = this.#pendingTexts.get(key);
+    if (index === undefined) {
+      index = this.texts.push(text) - 1;
+      if (isJson) this.json.push(index);
+      this.#pendingTexts.set(key, index);
+    }
+    return index;
+  }
+
+  /** Writes an operand that is no slot into a region of the image; what has parameters is left for the linker. */
+  #put(operand: Operand, region: "records" | "data", at: number): void {
+    const view = () => (region === "records" ? this.constants.view : this.dataView);
+    if (typeof operand !== "object") return setWord(view(), at, operand);
+    const { kind, name } = operand;
+    const isText = kind === REF.TEXT || kind === REF.JSON;
+    if ((isText || kind === REF.SIZE) && this.#isParameterized && hasParameters(name)) {
+      const offset = at + (region === "records" ? DATA_OFFSET + this.dataLength : DATA_OFFSET);
+      if (isText) this.addresses.push(offset, this.#pending(name, kind === REF.JSON), operand.at);
+      else this.sizes.push(offset, this.#pending(name, operand.at === REF.JSON));
+      return;
+    }
+    setWord(view(), at, this.#resolve(operand));
+  }
+
+  #resolve(operand: Ref): number {
     switch (operand.kind) {
       case REF.TEXT:
-        return this.#base + this.constants.text(operand.name) + operand.at;
+      case REF.JSON:
+        return this.recordsAddress + this.constants.text(operand.name) + operand.at;
+      case REF.SIZE:
+        return encoder.encode(operand.name).length;
       case REF.BUFFER:
         return DATA_ADDRESS + this.buffer(operand.name) + operand.at;
-      case REF.WORDS:
-        return this.#base + this.constants.words(operand.data as readonly Operand[], this.resolve) + operand.at;
+      case REF.WORDS: {
+        const values = operand.data as readonly Operand[];
+        const fill = (at: number) => values.forEach((value, i) => this.#put(value, "records", at + 8 * i));
+        return this.recordsAddress + this.constants.words(values, fill) + operand.at;
+      }
       case REF.BYTES:
-        return this.#base + this.constants.data(operand.data as Uint8Array) + operand.at;
+        return this.recordsAddress + this.constants.data(operand.data as Uint8Array) + operand.at;
       case REF.LABEL:
         return this.label(operand.name);
       default:
         throw new Error(`plan: slot "${operand.name}" cannot be a constant's word`);
     }
-  };
+  }
+
+  /** Writes the writable segment. */
+  writeData(): void {
+    this.dataView.setUint32(MACHINE.message, MESSAGE.FAILURE, true);
+    setWord(this.dataView, MACHINE.records, this.recordsAddress);
+    for (const { name, bytes, words } of this.plan.buffers) {
+      if (bytes !== undefined) this.data.set(bytes, this.buffer(name));
+      words?.forEach((word, i) => this.#put(word, "data", this.buffer(name) + 8 * i));
+    }
+  }
 
   /** Writes one record. */
   record(index: number, step: Step): void {
@@ -168,11 +228,13 @@ class Encoding {
     let slots = 0;
     for (let i = 0; i < args.length; i++) {
       const operand = args[i]!;
-      const isSlot = typeof operand === "object" && operand.kind === REF.SLOT;
-      if (isSlot) slots |= 1 << i;
-      const value = isSlot ? this.slot((operand as Ref).name) : this.resolve(operand);
-      // The view anew each time: resolving may have moved the memory.
-      setWord(this.constants.view, at + RECORD.args + 8 * i, value);
+      const place = at + RECORD.args + 8 * i;
+      if (typeof operand === "object" && operand.kind === REF.SLOT) {
+        slots |= 1 << i;
+        setWord(this.constants.view, place, this.slot(operand.name));
+      } else {
+        this.#put(operand, "records", place);
+      }
     }
     const { view } = this.constants;
     view.setUint8(at + RECORD.op, OP[step.op]);
@@ -191,28 +253,31 @@ class Encoding {
 }
 
 /**
- * The executable that carries out a plan.
- * @param inputs the values of the plan's input slots: descriptor numbers that the spawned process inherits
+ * The image of a plan.
+ * @param isParameterized characters reserved for parameters are parameters; else they are what they are
  */
-export function encodePlan(plan: Plan, inputs: Readonly<Record<string, number>>): Uint8Array<ArrayBuffer> {
-  const encoding = new Encoding(plan);
-  const { constants, dataLength } = encoding;
+export function assemble(plan: Plan, isParameterized: boolean): Relocatable {
+  const encoding = new Encoding(plan, isParameterized);
   plan.steps.forEach((step, index) => encoding.record(index, step));
-
-  const data = new Uint8Array(dataLength);
-  const view = new DataView(data.buffer);
-  view.setUint32(MACHINE.message, MESSAGE.FAILURE, true);
-  setWord(view, MACHINE.records, encoding.recordsAddress);
+  encoding.writeData();
+  const { constants, data, zeroed, texts, json, addresses, sizes } = encoding;
+  const inputs: Record<string, number> = {};
   for (const name of ["report", ...plan.inputs.keys()]) {
-    const value = inputs[name];
-    if (value === undefined) throw new Error(`plan: input "${name}" was not given`);
-    setWord(view, MACHINE.slots + 8 * encoding.slot(name), value);
+    inputs[name] = DATA_OFFSET + MACHINE.slots + 8 * encoding.slot(name);
   }
-  for (const { name, bytes, words } of plan.buffers) {
-    if (bytes !== undefined) data.set(bytes, encoding.buffer(name));
-    words?.forEach((word, i) => setWord(view, encoding.buffer(name) + 8 * i, encoding.resolve(word)));
-  }
-  return buildElf(plan.arch, data, encoding.zeroed, constants.bytes);
+  const asks = new Set(
+    plan.steps.filter(({ call, sync }) => call === "recvfrom" && sync !== undefined).map(({ sync }) => sync),
+  );
+  return {
+    image: buildElf(plan.arch, data, zeroed, constants.bytes),
+    texts,
+    json,
+    addresses,
+    sizes,
+    inputs,
+    end: encoding.recordsAddress + constants.end,
+    messages: plan.messages.map((name) => ({ name, asks: asks.has(name) })),
+  };
 }
 
 const NO_CONDITION: readonly Operand[] = [0, 0, 0];

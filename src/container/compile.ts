@@ -1,0 +1,32 @@
+/** A config's check and its plan, from the beginning: for shapes that no plan is kept for. */
+import type { HostFacts } from "../host/facts.ts";
+import { assemble } from "../init/assemble.ts";
+import { planCreate } from "../plan/create.ts";
+import type { Parameterized } from "../plan/parameterize.ts";
+import type { CreateRequest } from "../plan/recipe.ts";
+import { checkSpec } from "../spec/checks.ts";
+import { checkDocument } from "../spec/parse.ts";
+import type { Spec } from "../spec/schema.ts";
+import type { CachedPlan } from "../state/plan_cache.ts";
+
+export interface Compiling {
+  readonly facts: HostFacts;
+  readonly request: CreateRequest;
+  /** Without it the plan is made for this one container. */
+  readonly parameterized: Parameterized | undefined;
+}
+
+/** @throws {RunkError} for a config that is wrong; `name` is what messages call it */
+export async function compile(
+  spec: Spec,
+  name: string,
+  { facts, request, parameterized }: Compiling,
+): Promise<CachedPlan> {
+  await checkDocument("spec", spec, name);
+  const warnings: string[] = [];
+  checkSpec(spec, { noPivot: request.noPivot }, (message) => warnings.push(message));
+  const plan = parameterized === undefined
+    ? planCreate(spec, facts, request)
+    : planCreate(parameterized.spec, facts, parameterized.request);
+  return { relocatable: assemble(plan, parameterized !== undefined), warnings };
+}

@@ -1,0 +1,61 @@
+/** A failed step in words: loaded only when something failed. */
+import { errnoName, errnoText } from "../abi/errno.ts";
+import { signalText } from "../abi/names.ts";
+import { describeCall } from "../plan/describe.ts";
+import { type Item, type Plan, type Step, TEXT } from "../plan/types.ts";
+
+/** A text that came with a failure: what it is (TEXT.*), and the text. */
+export type Note = readonly [tag: number, said: string];
+
+/** A step that failed, as the executor reported it. */
+export interface Failure {
+  readonly step: Step;
+  readonly errno: number;
+  /** The item of its list that a repeated step was at. */
+  readonly item: Item | undefined;
+  /** What the kernel or a hook said besides, such as a file system's own message. */
+  readonly notes: readonly Note[];
+}
+
+/** A failure as the executor reports it, with the plan's own step. */
+export function toFailure(
+  { index, errno, item, notes }: { index: number; errno: number; item: number; notes: readonly Note[] },
+  plan: Plan,
+): Failure {
+  const step = plan.steps[index];
+  if (step === undefined) {
+    throw new Error(`runk's init reports a failure of step ${index}, which the plan does not have`);
+  }
+  return { step, errno, item: step.task.each?.[item], notes };
+}
+
+/** The part of an error message that a text from the executor makes. */
+function toNote(tag: number, said: string): string {
+  switch (tag) {
+    case TEXT.EXIT:
+      return `exit status ${said}`;
+    case TEXT.SIGNAL:
+      return `signal: ${signalText(Number(said))}`;
+    case TEXT.STDOUT:
+      return `stdout: ${said}`;
+    case TEXT.STDERR:
+      return `stderr: ${said}`;
+    default:
+      return said.trim();
+  }
+}
+
+/** The words for a failed step: what it was for, the call with its decoded arguments, the error, the place in the config. */
+export function describeFailure({ step, errno, item, notes: said }: Failure, plan: Plan): string {
+  const notes = said.map(([tag, text]) => toNote(tag, text)).filter((note) => note !== "");
+  const path = item?.path ?? step.task.path;
+  const place = path === undefined ? "" : ` [config.json ${path}]`;
+  const fill = (text: string) => text.replaceAll("{item}", item?.item ?? "").replaceAll("{note}", item?.note ?? "");
+  if (step.error !== undefined) {
+    const cause = errno === 0 ? "" : `: ${errnoText(errno)}`;
+    return fill(step.error) + cause + (notes.length === 0 ? "" : `: ${notes.join(", ")}`) + place;
+  }
+  const remarks = notes.length === 0 ? "" : ` (${notes.join("; ")})`;
+  const what = fill(step.task.error ?? `cannot ${step.task.why}`);
+  return `${what}: ${describeCall(step, plan)}: ${errnoText(errno)} (${errnoName(errno)})${remarks}${place}`;
+}

@@ -1,0 +1,118 @@
+/**
+ * Takes the names out of a container's config and request: what is left, the shape, is the same for all containers that
+ * differ in ids, paths, arguments and environment only. Pure; the document may be anything that is JSON.
+ */
+import type { HostFacts } from "../host/facts.ts";
+import type { Hook, Spec } from "../spec/schema.ts";
+import { Parameters } from "./parameters.ts";
+import type { CreateRequest } from "./recipe.ts";
+
+export interface Parameterized {
+  readonly spec: Spec;
+  readonly request: CreateRequest;
+  /** The texts that were taken out. */
+  readonly values: readonly string[];
+}
+
+/** Shape and names of what is to be made. */
+export function parameterize(spec: Spec, request: CreateRequest): Parameterized {
+  const parameters = new Parameters();
+  const name = (text: string) => parameters.add(text);
+  const path = (text: string) => (text.startsWith("/") ? "/" + name(text.slice(1)) : name(text));
+  const texts = (list: readonly string[] | undefined): string[] | undefined =>
+    Array.isArray(list) ? list.map((item) => (typeof item === "string" ? name(item) : item)) : list as undefined;
+  const hasHooks = spec.hooks !== undefined;
+  const { process, root, linux, mounts } = spec;
+
+  const shape: Record<string, unknown> = { ...spec };
+  // Of the spec, but of no plan.
+  delete shape.ociVersion;
+  if (typeof root?.path === "string") shape.root = { ...root, path: path(root.path) };
+  if (spec.hostname && typeof spec.hostname === "string") shape.hostname = name(spec.hostname);
+  if (spec.domainname && typeof spec.domainname === "string") shape.domainname = name(spec.domainname);
+  if (process !== undefined && isObject(process)) {
+    const { args, env } = process;
+    shape.process = {
+      ...process,
+      // The program itself is looked up in ways that depend on its name.
+      args: Array.isArray(args) ? [...args.slice(0, 1), ...texts(args.slice(1))!] : args,
+      env: Array.isArray(env) ? env.map((entry) => (typeof entry === "string" ? variable(entry, name) : entry)) : env,
+    };
+  }
+  if (Array.isArray(mounts)) {
+    shape.mounts = mounts.map((mount) => {
+      const isBind = isObject(mount) && Array.isArray(mount.options) &&
+        mount.options.some((option) => /^r?bind$/.test(option));
+      return isBind && typeof mount.source === "string" && mount.source !== ""
+        ? { ...mount, source: path(mount.source) }
+        : mount;
+    });
+  }
+  if (linux !== undefined && isObject(linux)) {
+    const { cgroupsPath: _, ...rest } = linux;
+    shape.linux = rest;
+  }
+  if (!hasHooks) delete shape.annotations;
+  else {
+    if (spec.annotations !== undefined && isObject(spec.annotations)) {
+      shape.annotations = Object.fromEntries(
+        Object.entries(spec.annotations).map(([key, value]) => [key, typeof value === "string" ? name(value) : value]),
+      );
+    }
+    if (spec.hooks !== undefined && isObject(spec.hooks)) {
+      shape.hooks = Object.fromEntries(
+        Object.entries(spec.hooks).map(([kind, hooks]) => [
+          kind,
+          Array.isArray(hooks)
+            ? hooks.map((
+              hook: Hook,
+            ) => (isObject(hook) ? { ...hook, args: texts(hook.args), env: texts(hook.env) } : hook))
+            : hooks,
+        ]),
+      );
+    }
+  }
+
+  // A directory's parts are names; how many there are decides how many directories are made.
+  const cgroupNames = new Map<string, string>();
+  const part = (text: string) => {
+    let known = cgroupNames.get(text);
+    if (known === undefined) cgroupNames.set(text, known = name(text));
+    return known;
+  };
+  const pidFile = request.pidFile;
+  const slash = pidFile?.lastIndexOf("/") ?? -1;
+  return {
+    spec: shape as Spec,
+    request: {
+      ...request,
+      id: name(request.id),
+      bundle: path(request.bundle),
+      stateDirectory: path(request.stateDirectory),
+      cgroups: request.cgroups.map((directory) => ({
+        ...directory,
+        path: directory.base +
+          directory.path.slice(directory.base.length).split("/").map((text) => text && part(text)).join("/"),
+      })),
+      pidFile: pidFile === undefined ? undefined : `${name(pidFile.slice(0, slash))}/${name(pidFile.slice(slash + 1))}`,
+      // Only hooks see it.
+      environment: hasHooks ? texts(request.environment)! : [],
+    },
+    values: parameters.values,
+  };
+}
+
+/** PATH decides where the program is looked for, an empty HOME that it is looked up: those stay. */
+function variable(entry: string, name: (text: string) => string): string {
+  const equals = entry.indexOf("=");
+  const isFixed = equals < 0 || entry.startsWith("PATH=") || equals === entry.length - 1;
+  return isFixed ? entry : entry.slice(0, equals + 1) + name(entry.slice(equals + 1));
+}
+
+/** No type guard: the types already say so, but the document may not be what they say. */
+const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** The shape as a text: plans of equal keys are equal but for names. */
+export function shapeKey(build: string, { spec, request }: Parameterized, facts: HostFacts): string {
+  return JSON.stringify([build, spec, request, facts], (_, value) => (typeof value === "bigint" ? `${value}n` : value));
+}

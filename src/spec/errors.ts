@@ -1,0 +1,20 @@
+/** What is wrong with a document. */
+import { RunkError } from "../errors.ts";
+
+/** One wrong value: where (JSON pointer), what was expected, what is there. */
+export interface Issue {
+  readonly path: string;
+  readonly expected: string;
+  readonly got: string;
+}
+
+/** A document that is not JSON, or not what the specification asks for. */
+export class SpecError extends RunkError {
+  override name = "SpecError";
+  readonly issues: readonly Issue[];
+
+  constructor(message: string, issues: readonly Issue[] = []) {
+    super(message);
+    this.issues = issues;
+  }
+}

@@ -1,0 +1,5 @@
+/** The shapes of the documents that runk reads. Evaluated when the program is bundled (see src/tasks/bundle.ts). */
+import { processSchema, resourcesSchema, specSchema } from "./schema.ts";
+import { shapeOf } from "./shape.ts";
+
+export default { spec: shapeOf(specSchema), process: shapeOf(processSchema), resources: shapeOf(resourcesSchema) };
