@@ -3,7 +3,7 @@ import { readDocument } from "../bundle/open.ts";
 import { changedProcess, completedProcess, exec } from "../container/exec.ts";
 import { RunkError } from "../errors.ts";
 import { checkTerminal } from "../process/stdio.ts";
-import { parseProcess } from "../spec/parse.ts";
+import { parseDocument } from "../spec/document.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { absolute, type Command, type Context, STREAM_FLAGS } from "./command.ts";
 import { parseInteger } from "./flags.ts";
@@ -51,10 +51,10 @@ EXAMPLE:
     refuseNotYet(context);
     const detach = options.bool("detach");
     const socket = options.string("console-socket");
-    const makeProcess = async (spec: Spec): Promise<Process> => {
+    const makeProcess = (spec: Spec): Process => {
       const process = file === ""
         ? fromFlags(context, spec, args)
-        : completedProcess(spec, await parseProcess(readDocument(file), file));
+        : completedProcess(spec, parseDocument(readDocument(file), file) as Process);
       checkTerminal({ detach, terminal: process.terminal ?? false, consoleSocket: socket });
       return process;
     };
@@ -65,6 +65,7 @@ EXAMPLE:
       pidFile: absolute(options.string("pid-file")) || undefined,
       preserveFds: options.int("preserve-fds"),
       ignorePaused: options.bool("ignore-paused"),
+      name: file === "" ? "the process" : file,
     }, makeProcess);
   },
 };

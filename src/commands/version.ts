@@ -1,14 +1,13 @@
 /** What --version prints. */
+import { OCI_VERSION } from "../spec/version.ts";
 import type { Program } from "./main.ts";
 
 export const VERSION = "0.1.0";
-/** The version of the runtime specification that runk implements. */
-const SPEC = "1.3.0";
 /** The runc whose behaviour runk has; printed when it is called by runc's name, where clients look for a version they know. */
 const RUNC = "1.5.1";
 
 /** Lines of "key: value" behind the first, which clients of runc parse. */
 export function versionText({ name }: Pick<Program, "name">): string {
   const first = name === "runc" ? `runc version ${RUNC}\nrunk: ${VERSION}` : `runk version ${VERSION}`;
-  return `${first}\nspec: ${SPEC}\ndeno: ${Deno.version.deno}\n`;
+  return `${first}\nspec: ${OCI_VERSION}\ndeno: ${Deno.version.deno}\n`;
 }

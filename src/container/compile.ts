@@ -2,11 +2,12 @@
 import type { HostFacts } from "../host/facts.ts";
 import { assemble } from "../init/assemble.ts";
 import { planCreate } from "../plan/create.ts";
-import type { Parameterized } from "../plan/parameterize.ts";
+import { type ExecRequest, planExec } from "../plan/exec.ts";
+import type { Parameterized, ParameterizedExec } from "../plan/parameterize.ts";
 import type { CreateRequest } from "../plan/recipe.ts";
-import { checkSpec } from "../spec/checks.ts";
-import { checkDocument } from "../spec/parse.ts";
-import type { Spec } from "../spec/schema.ts";
+import { checkProcess, checkSpec } from "../spec/checks.ts";
+import { checkDocument } from "../spec/check_document.ts";
+import type { Process, Spec } from "../spec/schema.ts";
 import type { CachedPlan } from "../state/plan_cache.ts";
 
 export interface Compiling {
@@ -28,5 +29,22 @@ export async function compile(
   const plan = parameterized === undefined
     ? planCreate(spec, facts, request)
     : planCreate(parameterized.spec, facts, parameterized.request);
+  return { relocatable: assemble(plan, parameterized !== undefined), warnings };
+}
+
+/** The plan of a process for an existing container. @throws {RunkError} for a process that is wrong */
+export async function compileExec(
+  process: Process,
+  name: string,
+  facts: HostFacts,
+  request: ExecRequest,
+  parameterized: ParameterizedExec | undefined,
+): Promise<CachedPlan> {
+  await checkDocument("process", process, name);
+  const warnings: string[] = [];
+  checkProcess(process, (message) => warnings.push(message));
+  const plan = parameterized === undefined
+    ? planExec(process, facts, request)
+    : planExec(parameterized.process, facts, parameterized.request);
   return { relocatable: assemble(plan, parameterized !== undefined), warnings };
 }

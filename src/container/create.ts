@@ -10,7 +10,7 @@ import { reap } from "../../ffi/process.ts";
 import { probeHost } from "../host/probe.ts";
 import { carryOut, type CarryOutOptions } from "../init/carry_out.ts";
 import { holdsReserved } from "../plan/parameters.ts";
-import { parameterize, shapeKey } from "../plan/parameterize.ts";
+import { parameterize } from "../plan/parameterize.ts";
 import { type CreateRequest, rootfsDirectory } from "../plan/recipe.ts";
 import type { Plan } from "../plan/types.ts";
 import { parseDocument } from "../spec/document.ts";
@@ -18,8 +18,7 @@ import type { Spec } from "../spec/schema.ts";
 import type { StateRecord } from "../state/record.ts";
 import { processStat } from "../state/status.ts";
 import * as store from "../state/store.ts";
-import { loadPlan, savePlan } from "../state/plan_cache.ts";
-import BUILD from "../build.const.ts";
+import { planOf } from "./plan_of.ts";
 import type { Relocatable } from "../init/relocatable.ts";
 import { newRecord, withProcess } from "./new_record.ts";
 import type { Runtime } from "./runtime.ts";
@@ -58,7 +57,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   store.checkId(id);
   const text = readConfig(bundle);
   const spec = parseDocument(text, `${bundle}/config.json`) as Spec;
-  const facts = probeHost();
+  const facts = probeHost(options.noPivot);
   const isTerminal = spec.process?.terminal === true;
   const cgroupsPath = typeof spec.linux?.cgroupsPath === "string" ? spec.linux.cgroupsPath : undefined;
   const request: CreateRequest = {
@@ -77,16 +76,13 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   };
   const plan = async () => (await import("../plan/create.ts")).planCreate(spec, facts, request);
   const parameterized = holdsReserved(text) ? undefined : parameterize(spec, request);
-  const key = parameterized === undefined ? "" : shapeKey(BUILD, parameterized, facts);
-  const isCached = BUILD !== "" && parameterized !== undefined && runtime.planCache !== undefined;
-  let cached = isCached ? loadPlan(runtime.planCache, key) : undefined;
-  if (cached === undefined) {
+  const shape = parameterized && { spec: parameterized.spec, request: parameterized.request };
+  const { relocatable, warnings } = await planOf(runtime.planCache, shape, facts, async () => {
     const { compile } = await import("./compile.ts");
-    cached = await compile(spec, `${bundle}/config.json`, { facts, request, parameterized });
-    if (isCached) savePlan(runtime.planCache, key, cached);
-  }
-  for (const warning of cached.warnings) runtime.warn(warning);
-  return { spec, request, relocatable: cached.relocatable, values: parameterized?.values ?? [], plan };
+    return await compile(spec, `${bundle}/config.json`, { facts, request, parameterized });
+  });
+  for (const warning of warnings) runtime.warn(warning);
+  return { spec, request, relocatable, values: parameterized?.values ?? [], plan };
 }
 
 export interface MakeOptions {

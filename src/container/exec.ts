@@ -5,19 +5,20 @@ import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { reap } from "../../ffi/process.ts";
 import { probeHost } from "../host/probe.ts";
-import { assemble } from "../init/assemble.ts";
 import { carryOut } from "../init/carry_out.ts";
-import { planExec } from "../plan/exec.ts";
+import type { ExecRequest } from "../plan/exec.ts";
+import { holdsReserved } from "../plan/parameters.ts";
+import { parameterizeExec } from "../plan/parameterize.ts";
 import type { Stdio } from "../plan/recipe.ts";
 import { attend, catchSignals } from "../process/attend.ts";
 import { type ForegroundIo, pipes, terminal } from "../process/stdio.ts";
-import { checkProcess } from "../spec/checks.ts";
-import { parseSpec } from "../spec/parse.ts";
+import { parseDocument } from "../spec/document.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { label, type StateRecord } from "../state/record.ts";
 import { detachedStdio } from "./run.ts";
 import { find, openInit } from "./find.ts";
 import { checkPreserved } from "./create.ts";
+import { planOf } from "./plan_of.ts";
 import type { Runtime } from "./runtime.ts";
 
 export interface ExecOptions {
@@ -27,6 +28,8 @@ export interface ExecOptions {
   readonly pidFile: string | undefined;
   readonly preserveFds: number;
   readonly ignorePaused: boolean;
+  /** What messages call the process's description: a path. */
+  readonly name: string;
 }
 
 /** What the command line changes in the container's own process. */
@@ -41,10 +44,10 @@ export interface ProcessChanges {
   readonly noNewPrivileges?: boolean | undefined;
 }
 
-/** A container's config, as its bundle has it now. */
-export function specOf(record: StateRecord): Promise<Spec> {
+/** A container's config, as its bundle has it now; only JSON so far. */
+export function specOf(record: StateRecord): Spec {
   const bundle = label(record, "bundle") ?? "";
-  return parseSpec(readConfig(bundle), `${bundle}/config.json`);
+  return parseDocument(readConfig(bundle), `${bundle}/config.json`) as Spec;
 }
 
 /** The process that `exec ID ARGS` runs: the container's own, changed by flags. */
@@ -98,16 +101,15 @@ export function completedProcess(spec: Spec, process: Process): Process {
 export async function exec(
   runtime: Runtime,
   options: ExecOptions,
-  makeProcess: (spec: Spec) => Promise<Process>,
+  makeProcess: (spec: Spec) => Process,
 ): Promise<number> {
   const { record, status } = find(runtime, options.id);
   if (status === "stopped") throw new RunkError("cannot exec in a stopped container");
   if (status === "paused" && !options.ignorePaused) {
     throw new RunkError("cannot exec in a paused container (use --ignore-paused to override)");
   }
-  const spec = await specOf(record);
-  const process: Process = await makeProcess(spec);
-  checkProcess(process, runtime.warn);
+  const spec = specOf(record);
+  const process = makeProcess(spec);
   checkPreserved(options.preserveFds);
   using init = openInit(record);
   if (init === undefined) throw new RunkError("cannot exec in a stopped container");
@@ -143,7 +145,7 @@ async function start(
   inputs: Readonly<Record<string, Fd>>,
 ): Promise<number> {
   const paths = Object.entries(record.cgroup_paths ?? {});
-  const plan = planExec(process, probeHost(), {
+  const request: ExecRequest = {
     id: record.id,
     namespaces: namespacesToJoin(record),
     tasksFiles: [...new Set(paths.filter(([controller]) => controller !== "").map(([, path]) => `${path}/tasks`))],
@@ -153,11 +155,22 @@ async function start(
     preserveFds: options.preserveFds,
     pidFile: options.pidFile,
     program: runtime.program,
+  };
+  const facts = probeHost();
+  const parameterized = holdsReserved(JSON.stringify([process.args, process.env]))
+    ? undefined
+    : parameterizeExec(process, request);
+  const shape = parameterized && { process: parameterized.process, exec: parameterized.request };
+  const { relocatable, warnings } = await planOf(runtime.planCache, shape, facts, async () => {
+    const { compileExec } = await import("./compile.ts");
+    return await compileExec(process, options.name, facts, request, parameterized);
   });
+  for (const warning of warnings) runtime.warn(warning);
   let pid = 0;
   try {
-    await carryOut(assemble(plan, false), {
-      plan: () => plan,
+    await carryOut(relocatable, {
+      plan: async () => (await import("../plan/exec.ts")).planExec(process, facts, request),
+      values: parameterized?.values ?? [],
       argv: [runtime.program, "init"],
       inputs,
       directory: `${runtime.root}/${record.id}`,

@@ -1,9 +1,8 @@
 /** What state.json says of a new container. */
 import { NAMESPACES } from "../abi/flags.ts";
 import { cgroupPaths } from "../cgroup/paths.ts";
-import { deviceRules } from "../cgroup/devices.ts";
 import { type CreateRequest, namespacesOf, rootfsDirectory } from "../plan/recipe.ts";
-import { OCI_VERSION } from "../plan/steps/hooks.ts";
+import { OCI_VERSION } from "../spec/version.ts";
 import type { Hook, IdMappings, Spec } from "../spec/schema.ts";
 import { type HookRecord, RECORD_VERSION, type StateRecord } from "../state/record.ts";
 
@@ -41,13 +40,8 @@ export function newRecord(spec: Spec, request: CreateRequest): StateRecord {
       cgroups: {
         name: linux?.cgroupsPath ? "" : request.id,
         path: linux?.cgroupsPath ?? "",
-        devices: deviceRules(linux?.resources).map(({ type, major, minor, access, allow }) => ({
-          type: type.charCodeAt(0),
-          major,
-          minor,
-          permissions: access,
-          allow,
-        })),
+        // Not null: runc takes a config without any resources for a broken one.
+        devices: [],
         Systemd: false,
         Rootless: false,
       },

@@ -5,7 +5,8 @@ import { arch } from "../../ffi/libc.ts";
 import { type Limit, openFilesLimit } from "../../ffi/process.ts";
 import type { CgroupLayout, HostFacts } from "./facts.ts";
 
-export function probeHost(): HostFacts {
+/** @param noPivot the facts are for a container made without pivot_root */
+export function probeHost(noPivot = false): HostFacts {
   const mountinfo = readText("/proc/self/mountinfo");
   return {
     arch,
@@ -14,7 +15,7 @@ export function probeHost(): HostFacts {
     lastCapability: lastCapability(),
     openFiles: callersOpenFiles(),
     cgroups: parseLayout(mountinfo, readText("/proc/self/cgroup")),
-    kernelMounts: kernelMounts(mountinfo),
+    kernelMounts: noPivot ? kernelMounts(mountinfo) : [],
   };
 }
 

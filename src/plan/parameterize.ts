@@ -3,7 +3,8 @@
  * differ in ids, paths, arguments and environment only. Pure; the document may be anything that is JSON.
  */
 import type { HostFacts } from "../host/facts.ts";
-import type { Hook, Spec } from "../spec/schema.ts";
+import type { Hook, Process, Spec } from "../spec/schema.ts";
+import type { ExecRequest } from "./exec.ts";
 import { Parameters } from "./parameters.ts";
 import type { CreateRequest } from "./recipe.ts";
 
@@ -11,6 +12,12 @@ export interface Parameterized {
   readonly spec: Spec;
   readonly request: CreateRequest;
   /** The texts that were taken out. */
+  readonly values: readonly string[];
+}
+
+export interface ParameterizedExec {
+  readonly process: Process;
+  readonly request: ExecRequest;
   readonly values: readonly string[];
 }
 
@@ -80,8 +87,7 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
     if (known === undefined) cgroupNames.set(text, known = name(text));
     return known;
   };
-  const pidFile = request.pidFile;
-  const slash = pidFile?.lastIndexOf("/") ?? -1;
+  const { pidFile } = request;
   return {
     spec: shape as Spec,
     request: {
@@ -94,7 +100,7 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
         path: directory.base +
           directory.path.slice(directory.base.length).split("/").map((text) => text && part(text)).join("/"),
       })),
-      pidFile: pidFile === undefined ? undefined : `${name(pidFile.slice(0, slash))}/${name(pidFile.slice(slash + 1))}`,
+      pidFile: pidFile === undefined ? undefined : pidFileName(pidFile, name),
       // Only hooks see it.
       environment: hasHooks ? texts(request.environment)! : [],
     },
@@ -112,7 +118,34 @@ function variable(entry: string, name: (text: string) => string): string {
 /** No type guard: the types already say so, but the document may not be what they say. */
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** The shape as a text: plans of equal keys are equal but for names. */
-export function shapeKey(build: string, { spec, request }: Parameterized, facts: HostFacts): string {
-  return JSON.stringify([build, spec, request, facts], (_, value) => (typeof value === "bigint" ? `${value}n` : value));
+/** Shape and names of a process for an existing container. */
+export function parameterizeExec(process: Process, request: ExecRequest): ParameterizedExec {
+  const parameters = new Parameters();
+  const name = (text: string) => parameters.add(text);
+  const { args, env, pidFile, tasksFiles, unifiedCgroup } = { ...process, ...request };
+  return {
+    process: {
+      ...process,
+      args: args === undefined ? undefined : [...args.slice(0, 1), ...args.slice(1).map(name)],
+      env: env?.map((entry) => variable(entry, name)),
+    } as Process,
+    request: {
+      ...request,
+      id: name(request.id),
+      tasksFiles: tasksFiles.map(name),
+      unifiedCgroup: unifiedCgroup === undefined ? undefined : name(unifiedCgroup),
+      pidFile: pidFile === undefined ? undefined : pidFileName(pidFile, name),
+    },
+    values: parameters.values,
+  };
+}
+
+function pidFileName(path: string, name: (text: string) => string): string {
+  const slash = path.lastIndexOf("/");
+  return `${name(path.slice(0, slash))}/${name(path.slice(slash + 1))}`;
+}
+
+/** A shape as a text: plans of equal keys are equal but for names. */
+export function shapeKey(build: string, shape: unknown, facts: HostFacts): string {
+  return JSON.stringify([build, shape, facts], (_, value) => (typeof value === "bigint" ? `${value}n` : value));
 }

@@ -1,5 +1,6 @@
 /** The document that `spec` writes: a shell in a root file system, confined as runc confines it. */
 import type { Spec } from "./schema.ts";
+import { OCI_VERSION } from "./version.ts";
 
 const CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -18,7 +19,7 @@ export interface DefaultsOptions {
 
 export function defaultSpec({ hostname, cgroup2 }: DefaultsOptions): Spec {
   return {
-    ociVersion: "1.3.0",
+    ociVersion: OCI_VERSION,
     process: {
       terminal: true,
       user: { uid: 0, gid: 0 },

@@ -57,6 +57,8 @@ const quote = (text: string) => JSON.stringify(text).replace(/[<>&\u2028\u2029]/
  * left out, bigints in full. `indent` is the text of one level; without it everything is on one line.
  */
 export function formatJson(value: unknown, indent = ""): string {
+  const plain = plainJson(value, indent);
+  if (plain !== undefined) return plain;
   const write = (value: unknown, margin: string): string => {
     const inner = margin + indent;
     const list = (open: string, items: string[], close: string) =>
@@ -76,6 +78,16 @@ export function formatJson(value: unknown, indent = ""): string {
     return list("{", entries.map(([key, member]) => quote(key) + colon + write(member, inner)), "}");
   };
   return write(value, "");
+}
+
+/** What JSON.stringify can write, it writes faster; undefined for documents with sorted maps, bigints or empty lists in lines. */
+function plainJson(value: unknown, indent: string): string | undefined {
+  let isPlain = true;
+  const text = JSON.stringify(value, (_, member) => {
+    if (typeof member === "bigint" || member instanceof SortedMap) isPlain = false;
+    return typeof member === "bigint" ? 0 : member;
+  }, indent);
+  return isPlain ? text.replace(/[<>&\u2028\u2029]/g, (c) => ESCAPES[c]!) : undefined;
 }
 
 const encoder = new TextEncoder();

@@ -1,14 +1,28 @@
 /**
  * `deno task bundle`: dist/runk.js, the whole program in one minified file that runs by its first line.
  *
- * Deno parses a module before V8 does, which takes 0.1 ms per kilobyte when its caches cannot be used. So the file holds
- * its chunks as strings, which that parser passes over: a chunk is compiled when a command asks for it. Modules named
- * *.const.ts are evaluated here and replaced by the JSON of what they export.
+ * Every byte of the file costs a start: Deno's own parser and V8's read all of it. So the program is cut into chunks,
+ * which are strings until a command asks for them, and chunks that only slow or failing commands need are compressed.
+ * Modules named *.const.ts are evaluated here and replaced by the JSON of what they export.
  */
 import * as esbuild from "esbuild";
 
 const OUTPUT = "dist/runk.js";
 const ENTRY = "main.js";
+/** Modules whose chunks (with all that only they need) are compressed: loading one takes some milliseconds more. */
+const COLD = [
+  "compile.ts",
+  "failure.ts",
+  "explain.ts",
+  "help.ts",
+  "version.ts",
+  "commands/plan.ts",
+  "commands/spec.ts",
+  "plan/create.ts",
+  "plan/exec.ts",
+  "plan/hooks.ts",
+  "assemble.ts",
+];
 
 /**
  * How the file is run: nothing but the file is read (no config, lock file, cache or network), and V8 gets a young
@@ -28,6 +42,7 @@ const DENO_FLAGS = [
   ],
   "--v8-flags=--min-semi-space-size=16,--no-opt",
 ];
+const SHEBANG_MAX = 255;
 
 const constants: esbuild.Plugin = {
   name: "constants",
@@ -39,9 +54,15 @@ const constants: esbuild.Plugin = {
   },
 };
 
-/** The chunks: name -> CommonJS source. */
-async function chunks(): Promise<Record<string, string>> {
-  const split = await esbuild.build({
+interface Chunk {
+  readonly name: string;
+  readonly source: string;
+  readonly isCold: boolean;
+}
+
+/** The chunks as bodies of functions of one argument, `require`, which gives another chunk's exports by its name. */
+async function chunks(): Promise<Chunk[]> {
+  const { outputFiles, metafile } = await esbuild.build({
     entryPoints: ["main.ts"],
     outdir: "dist",
     bundle: true,
@@ -50,29 +71,57 @@ async function chunks(): Promise<Record<string, string>> {
     target: "esnext",
     minify: true,
     write: false,
+    metafile: true,
     plugins: [constants],
   });
-  const result: Record<string, string> = {};
-  for (const { path, text } of split.outputFiles) {
-    const name = path.slice(path.lastIndexOf("/") + 1);
-    const { code } = await esbuild.transform(text, {
-      format: "cjs",
-      target: "esnext",
-      minify: true,
-      platform: "node",
-      supported: { "dynamic-import": false },
-    });
-    result[name] = code.trim();
+  const outputs = new Map(Object.entries(metafile.outputs).map(([path, output]) => [baseName(path), output]));
+  const imports = (name: string, kind: string) =>
+    (outputs.get(name)?.imports ?? []).filter((entry) => entry.kind === kind).map(({ path }) => baseName(path));
+  // Hot is what the entry and its dynamic imports reach without passing through a cold module.
+  const isColdEntry = (name: string) => COLD.some((module) => outputs.get(name)?.entryPoint?.endsWith(module));
+  const hot = new Set<string>();
+  const visit = (name: string) => {
+    if (hot.has(name) || isColdEntry(name)) return;
+    hot.add(name);
+    for (const next of [...imports(name, "import-statement"), ...imports(name, "dynamic-import")]) visit(next);
+  };
+  visit(ENTRY);
+  return outputFiles.map(({ path, text }) => {
+    const name = baseName(path);
+    return { name, source: toFunctionBody(name, text), isCold: !hot.has(name) };
+  });
+}
+
+const baseName = (path: string) => path.slice(path.lastIndexOf("/") + 1);
+
+/** esbuild's minified modules have their imports at the start and one export list at the end. */
+function toFunctionBody(name: string, module: string): string {
+  const list = (text: string, separator: string) => text.replace(/([\w$]+) as ([\w$]+)/g, `$1${separator}$2`);
+  const body = module.trim()
+    .replace(
+      /import\{([^}]*)\}from"\.\/([^"]+)";/g,
+      (_, names, from) => `const{${list(names, ":")}}=require("${from}");`,
+    )
+    .replace(/import"\.\/([^"]+)";/g, 'require("$1");')
+    .replace(/import\("\.\/([^"]+)"\)/g, 'require.later("$1")')
+    .replace(/export\{([^}]*)\};?$/, (_, names) => `return{${names.replace(/([\w$]+) as ([\w$]+)/g, "$2:$1")}};`);
+  const left = /(?:^|[;}])(?:import|export)[{ "*]/.exec(body);
+  if (left !== null) {
+    throw new Error(
+      `${name} has an import or export that is not understood: ${body.slice(left.index, left.index + 80)}`,
+    );
   }
-  return result;
+  return body;
 }
 
 /** The few lines that find a chunk, evaluate it once and hand out its exports. */
 const LOADER = `const cache={};
-const load=name=>{name=name.slice(2);const known=cache[name];if(known)return known.exports;
-const module=cache[name]={exports:{}};new Function("require","module","exports",chunks[name])(load,module,module.exports);
-return module.exports};
-load("./${ENTRY}");
+const require=name=>cache[name]??=new Function("require",hot[name])(require);
+require.later=async name=>{if(!(name in hot)&&!(name in cache)){
+const bytes=Uint8Array.from(atob(cold),char=>char.charCodeAt(0));
+const text=await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).text();
+Object.assign(hot,JSON.parse(text))}return require(name)};
+require("${ENTRY}");
 `;
 
 /** A name for the sources: plans that another build kept are not this build's. */
@@ -91,18 +140,34 @@ async function buildName(): Promise<string> {
   return new Uint8Array(digest).toHex().slice(0, 16);
 }
 
+async function compress(text: string): Promise<string> {
+  const stream = new Blob([text]).stream().pipeThrough(new CompressionStream("deflate-raw"));
+  return new Uint8Array(await new Response(stream).arrayBuffer()).toBase64();
+}
+
 async function bundle(): Promise<void> {
   Object.assign(globalThis, { runkBuild: await buildName() });
-  const sources = await chunks();
+  const all = await chunks();
+  const pick = (isCold: boolean) =>
+    Object.fromEntries(all.filter((chunk) => chunk.isCold === isCold).map(({ name, source }) => [name, source]));
+  const [hot, cold] = [pick(false), pick(true)];
   const shebang = `#!/usr/bin/env -S ${Deno.execPath()} ${DENO_FLAGS.join(" ")}\n`;
-  const SHEBANG_MAX = 255;
   if (shebang.length > SHEBANG_MAX) throw new Error(`the first line is too long for the kernel: ${shebang}`);
-  const text = `${shebang}const chunks=${JSON.stringify(sources)};\n${LOADER}`;
+  const text = `${shebang}const hot=${JSON.stringify(hot)};
+const cold=${JSON.stringify(await compress(JSON.stringify(cold)))};
+${LOADER}`;
   await Deno.mkdir("dist", { recursive: true });
   await Deno.writeTextFile(OUTPUT, text);
   await Deno.chmod(OUTPUT, 0o755);
-  const sizes = Object.entries(sources).map(([name, { length }]) => `${name} ${(length / 1024).toFixed(1)}`).join(", ");
-  console.log(`${OUTPUT}: ${(text.length / 1024).toFixed(1)} KB (${sizes})`);
+  const kilobytes = (chunks: Record<string, string>) => (JSON.stringify(chunks).length / 1024).toFixed(1);
+  console.log(
+    `${OUTPUT}: ${(text.length / 1024).toFixed(1)} KB (${kilobytes(hot)} KB in hot chunks, ${
+      kilobytes(cold)
+    } KB in cold ones)`,
+  );
+  if (Deno.args.includes("--sizes")) {
+    for (const { name, source, isCold } of all) console.log(`  ${isCold ? "cold" : "hot "} ${source.length} ${name}`);
+  }
 }
 
 await bundle();

@@ -19,6 +19,7 @@ import {
 import { E } from "../../abi/errno.ts";
 import { SIG } from "../../abi/names.ts";
 import { formatJson, SortedMap } from "../../spec/json.ts";
+import { OCI_VERSION } from "../../spec/version.ts";
 import type { Hook } from "../../spec/schema.ts";
 import { json, jsonSize, type Lane, slot, text, words } from "../builder.ts";
 import { MESSAGE, type Operand, TEXT } from "../types.ts";
@@ -52,9 +53,6 @@ export interface HookOptions {
   /** The starter hears of failures (false behind the start gate). */
   readonly reports: boolean;
 }
-
-/** The version of the runtime specification that states name. */
-export const OCI_VERSION = "1.3.0";
 
 /** Runs all hooks of a kind; the first that fails fails the lane. */
 export function runHooks(lane: Lane, options: HookOptions): void {
