@@ -1,4 +1,5 @@
 /** The program: arguments in, exit status out. */
+import { exit } from "./ffi/libc.ts";
 import { main } from "./src/commands/main.ts";
 
 /** What the program is called: argv[0] of the executable, or the name of the script. */
@@ -13,4 +14,4 @@ function calledAs(): string {
 
 const path = calledAs();
 const base = path.slice(path.lastIndexOf("/") + 1);
-main(Deno.args, { name: base === "runc" ? "runc" : "runk", path }).then((status) => Deno.exit(status));
+main(Deno.args, { name: base === "runc" ? "runc" : "runk", path }).then(exit);

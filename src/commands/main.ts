@@ -1,5 +1,6 @@
 /** The command line: global options, the command, and the one place that reports an error and chooses the exit status. */
 import { errorChain, RunkError, UsageError } from "../errors.ts";
+import { pollBlocking } from "../../ffi/poll.ts";
 import { type Log, openLog } from "../log.ts";
 import type { Runtime } from "../container/runtime.ts";
 import type { Command, Context } from "./command.ts";
@@ -64,6 +65,7 @@ export async function main(args: readonly string[], program: Program): Promise<n
       root,
       planCache: `${defaultRoot(program.name)}-plans`,
       program: program.name,
+      poll: pollBlocking,
       environment: () => Object.entries(Deno.env.toObject()).map(([key, value]) => `${key}=${value}`),
       warn: (message) => log.write("warning", message),
       debug: (message) => log.write("debug", message),

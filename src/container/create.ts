@@ -109,34 +109,39 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   const helpers: number[] = [];
   let paths: Record<string, string> = {};
   try {
-    checkUnused(cgroupPaths(request.cgroups));
     paths = cgroupPaths(request.cgroups);
-    let record = newRecord(spec, request);
-    store.saveIntent(runtime.root, record);
+    store.saveIntent(runtime.root, { id, cgroup_paths: paths });
+    let record: StateRecord | undefined;
     await carryOut(relocatable, {
       argv: [runtime.program, "init"],
       values,
       inputs: options.inputs,
       directory: request.stateDirectory,
       plan: prepared.plan,
-      ...(options.meanwhile === undefined ? {} : { meanwhile: options.meanwhile }),
+      poll: runtime.poll,
+      meanwhile: () => {
+        record = newRecord(spec, request);
+        options.meanwhile?.();
+      },
       ...(options.patch === undefined ? {} : { patch: options.patch }),
       handlers: {
         cloned: ([made]) => {
           pid = made!;
-          record = withProcess(record, pid, processStat(pid)?.start ?? 0);
+          record = withProcess(record!, pid, processStat(pid)?.start ?? 0);
         },
+        // A cgroup of that name is there already.
+        existing: () => checkUnused(paths),
         helper: ([helper]) => {
           helpers.push(helper!);
         },
         ready: () => {
-          store.save(runtime.root, record);
+          store.save(runtime.root, record!);
           store.removeIntent(runtime.root, id);
         },
       },
     });
     for (const helper of helpers) reap(helper);
-    return record;
+    return record!;
   } catch (error) {
     await cleanUp(runtime, id, pid, helpers, paths);
     throw explain(error);

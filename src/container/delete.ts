@@ -1,13 +1,12 @@
 /** Removes what a container leaves: processes, cgroups, its record; then the poststop hooks run. */
 import { pidfdSignal } from "../../ffi/process.ts";
-import { poll } from "../../ffi/poll.ts";
 import { SIG } from "../abi/names.ts";
 import { killAll, removeCgroups } from "../cgroup/processes.ts";
 import { RunkError, SysError } from "../errors.ts";
-import { annotations, hasPrivateNamespace, label, type StateRecord } from "../state/record.ts";
+import type { StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
+import { destroy } from "./destroy.ts";
 import { find, openInit } from "./find.ts";
-import { runHostHooks } from "./host_hooks.ts";
 import type { Runtime } from "./runtime.ts";
 
 const KILL_PATIENCE = 10_000;
@@ -40,7 +39,7 @@ export async function deleteContainer(runtime: Runtime, id: string, { force }: {
   if (!force && status !== "stopped" && status !== "created") {
     throw new RunkError(`cannot delete container ${id} that is not stopped: ${status}`);
   }
-  if (force || status === "created") await killInit(record);
+  if (force || status === "created") await killInit(runtime, record);
   await destroy(runtime, record);
 }
 
@@ -58,7 +57,7 @@ async function deleteRemains(runtime: Runtime, id: string, force: boolean, error
 }
 
 /** Kills the first process and waits for its end. */
-async function killInit(record: StateRecord): Promise<void> {
+async function killInit({ poll }: Runtime, record: StateRecord): Promise<void> {
   using init = openInit(record);
   if (init === undefined) return;
   try {
@@ -77,18 +76,4 @@ async function killInit(record: StateRecord): Promise<void> {
   }
   const [ended] = await poll([{ fd: init.number }], KILL_PATIENCE);
   if (!ended) throw new RunkError("container init still running");
-}
-
-/** Everything of a container whose first process has ended. The record goes before the poststop hooks, as in runc. */
-export async function destroy(runtime: Runtime, record: StateRecord): Promise<void> {
-  // Without a pid namespace of its own, its other processes have outlived the first.
-  if (!hasPrivateNamespace(record, "NEWPID")) await killAll(record.cgroup_paths);
-  await removeCgroups(record.cgroup_paths);
-  store.remove(runtime.root, record.id);
-  await runHostHooks(runtime, "poststop", record.config.Hooks?.["poststop"] ?? [], {
-    id: record.id,
-    status: "stopped",
-    bundle: label(record, "bundle") ?? "",
-    annotations: annotations(record),
-  });
 }

@@ -130,7 +130,7 @@ export async function exec(
   const io = isTerminal ? terminal() : pipes(hostRootOf(record));
   try {
     const pid = await run(isTerminal ? "terminal" : "pipes", io.inputs);
-    return await attend({ pid, signals, ...io.connect(), interruptEnds: isTerminal });
+    return await attend({ pid, poll: runtime.poll, signals, ...io.connect(), interruptEnds: isTerminal });
   } finally {
     io.close();
   }
@@ -169,6 +169,7 @@ async function start(
   let pid = 0;
   try {
     await carryOut(relocatable, {
+      poll: runtime.poll,
       plan: async () => (await import("../plan/exec.ts")).planExec(process, facts, request),
       values: parameterized?.values ?? [],
       argv: [runtime.program, "init"],

@@ -1,4 +1,8 @@
 /** Hooks that run on the host outside of create: poststart and poststop. */
+import { probeHost } from "../host/probe.ts";
+import { assemble } from "../init/assemble.ts";
+import { carryOut } from "../init/carry_out.ts";
+import { planHooks } from "../plan/hooks.ts";
 import type { HookKind, HookState } from "../plan/steps/hooks.ts";
 import type { Hook } from "../spec/schema.ts";
 import type { HookRecord } from "../state/record.ts";
@@ -18,14 +22,6 @@ export async function runHostHooks(
   state: HookState,
   pid?: number,
 ): Promise<void> {
-  if (hooks.length === 0) return;
-  // Most containers have none, and loading the planner takes longer than deleting one.
-  const [{ probeHost }, { assemble }, { carryOut }, { planHooks }] = await Promise.all([
-    import("../host/probe.ts"),
-    import("../init/assemble.ts"),
-    import("../init/carry_out.ts"),
-    import("../plan/hooks.ts"),
-  ]);
   const plan = planHooks(probeHost(), {
     kind,
     hooks: hooks.map(fromRecord),
@@ -37,6 +33,7 @@ export async function runHostHooks(
   });
   await carryOut(assemble(plan, false), {
     plan: () => plan,
+    poll: runtime.poll,
     argv: [runtime.program, "hooks"],
     directory: runtime.root,
   });

@@ -1,13 +1,9 @@
 /** create and start in one; in the foreground also the wait for its end, and its removal. */
 import { consoleSocket, type ForegroundIo, pipes, terminal } from "../process/stdio.ts";
-import { attend, becomeSubreaper, catchSignals } from "../process/attend.ts";
+import { becomeSubreaper } from "../process/subreaper.ts";
 import { hostRoot } from "../plan/recipe.ts";
-import type { StateRecord } from "../state/record.ts";
 import { create, type Prepared } from "./create.ts";
-import { destroy } from "./delete.ts";
 import type { Runtime } from "./runtime.ts";
-import { poststart } from "./start.ts";
-import * as store from "../state/store.ts";
 
 /** The streams of a process that no one attends. */
 export function detachedStdio(
@@ -24,6 +20,7 @@ export async function runDetached(runtime: Runtime, prepared: Prepared, socketPa
   const { inputs, close } = detachedStdio(prepared.request.stdio === "terminal", socketPath);
   try {
     const record = await create(runtime, prepared, { inputs });
+    const { startedOrDestroyed } = await import("./foreground.ts");
     await startedOrDestroyed(runtime, record);
   } finally {
     close();
@@ -39,38 +36,20 @@ export interface ForegroundOptions {
 
 /** `run`: returns the program's exit status when it has ended. */
 export async function runForeground(runtime: Runtime, prepared: Prepared, options: ForegroundOptions): Promise<number> {
-  if (options.subreaper) becomeSubreaper();
-  using signals = catchSignals();
   const { spec } = prepared;
   const isTerminal = prepared.request.stdio === "terminal";
   const io = isTerminal ? terminal() : pipes({ uid: hostRoot(spec, "uid"), gid: hostRoot(spec, "gid") });
+  let foreground: Promise<typeof import("./foreground.ts")> | undefined;
   try {
-    const record = await create(runtime, prepared, { inputs: io.inputs });
-    await startedOrDestroyed(runtime, record);
-    const status = await attend({ pid: record.init_process_pid, signals, ...io.connect(), interruptEnds: isTerminal });
-    io.close();
-    if (!options.keep) await deleteQuietly(runtime, record);
-    return status;
+    if (options.subreaper) becomeSubreaper();
+    // The kernel takes longer to make the container than it takes to load what comes after.
+    const meanwhile = () => {
+      foreground = import("./foreground.ts");
+    };
+    const record = await create(runtime, prepared, { inputs: io.inputs, meanwhile });
+    const { attendToEnd } = await foreground!;
+    return await attendToEnd(runtime, record, io, { keep: options.keep, isTerminal });
   } finally {
     io.close();
-  }
-}
-
-async function startedOrDestroyed(runtime: Runtime, record: StateRecord): Promise<void> {
-  try {
-    await poststart(runtime, record);
-  } catch (error) {
-    await deleteQuietly(runtime, record);
-    throw error;
-  }
-}
-
-/** The program has ended: what goes wrong now is worth a warning, not the program's exit status. */
-async function deleteQuietly(runtime: Runtime, record: StateRecord): Promise<void> {
-  try {
-    using _lock = await store.lock(runtime.root, record.id);
-    await destroy(runtime, record);
-  } catch (error) {
-    runtime.warn(error instanceof Error ? error.message : String(error));
   }
 }

@@ -3,14 +3,12 @@ import { call, tryCall } from "../../ffi/call.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { arch } from "../../ffi/libc.ts";
 import { cstring, Memory } from "../../ffi/memory.ts";
-import { poll } from "../../ffi/poll.ts";
 import { AT_FDCWD } from "../abi/flags.ts";
 import { O } from "../abi/arch.ts";
 import { RunkError } from "../errors.ts";
 import { annotations, label, type StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
 import { openInit, withContainer } from "./find.ts";
-import { runHostHooks } from "./host_hooks.ts";
 import { kill } from "./kill.ts";
 import type { Runtime } from "./runtime.ts";
 import { SIG } from "../abi/names.ts";
@@ -27,7 +25,7 @@ export async function start(runtime: Runtime, id: string): Promise<void> {
 }
 
 /** Opens the start gate to read: the container's process, which opens it to write, goes on and says so with a byte. */
-async function openGate({ root }: Runtime, record: StateRecord): Promise<void> {
+async function openGate({ root, poll }: Runtime, record: StateRecord): Promise<void> {
   using init = openInit(record);
   if (init === undefined) throw new RunkError("cannot start a container that has stopped");
   const path = store.fifoOf(root, record.id);
@@ -58,6 +56,7 @@ export async function poststart(runtime: Runtime, record: StateRecord): Promise<
     annotations: annotations(record),
   } as const;
   try {
+    const { runHostHooks } = await import("./host_hooks.ts");
     await runHostHooks(runtime, "poststart", hooks, state, record.init_process_pid);
   } catch (error) {
     await kill(runtime, record.id, SIG.KILL).catch(() => {});

@@ -1,5 +1,6 @@
 /** Carries a plan out: link, spawn, follow to its end. */
 import type { Fd } from "../../ffi/fd.ts";
+import type { Poll } from "../../ffi/poll.ts";
 import { socketPair } from "../../ffi/socket.ts";
 import type { Plan } from "../plan/types.ts";
 import { drive, type EventHandlers } from "./drive.ts";
@@ -19,6 +20,7 @@ export interface CarryOutOptions {
   readonly handlers?: EventHandlers;
   /** The plan with its names, to say what failed. */
   readonly plan: () => Plan | Promise<Plan>;
+  readonly poll: Poll;
   /** Work for the time between the start of the executor and its first word. */
   readonly meanwhile?: () => void;
   /** Changes the image before it runs; for tests that make steps fail. */
@@ -39,5 +41,5 @@ export async function carryOut(relocatable: Relocatable, options: CarryOutOption
   const pid = launch(patch?.(image) ?? image, argv, [reportOfExecutor, ...Object.values(inputs)], directory);
   reportOfExecutor.close();
   options.meanwhile?.();
-  await drive(relocatable.messages, pid, report, handlers, options.plan);
+  await drive(relocatable.messages, pid, report, handlers, options.plan, options.poll);
 }

@@ -3,7 +3,7 @@
  * failure into words with the plan's own step.
  */
 import { RunkError } from "../errors.ts";
-import { poll } from "../../ffi/poll.ts";
+import type { Poll } from "../../ffi/poll.ts";
 import { reap } from "../../ffi/process.ts";
 import { receive, send } from "../../ffi/socket.ts";
 import type { Fd } from "../../ffi/fd.ts";
@@ -40,6 +40,7 @@ export async function drive(
   report: Fd,
   handlers: EventHandlers,
   getPlan: () => Plan | Promise<Plan>,
+  poll: Poll,
 ): Promise<void> {
   const message = new Memory(MESSAGE_MAX);
   const failures: { index: number; errno: number; item: number; notes: Note[] }[] = [];

@@ -3,11 +3,9 @@
  * status. Signal dispositions of the whole process change: for commands only.
  */
 import { type Ended, pidfdOpen, pidfdSignal, reap } from "../../ffi/process.ts";
-import { poll, type Waiting } from "../../ffi/poll.ts";
+import type { Poll, Waiting } from "../../ffi/poll.ts";
 import { SignalPipe } from "../../ffi/signals.ts";
 import { SIG, SIGNAL_COUNT } from "../abi/names.ts";
-import { call } from "../../ffi/call.ts";
-import { PR } from "../abi/flags.ts";
 import type { Pump } from "./pump.ts";
 
 /**
@@ -20,14 +18,10 @@ const OWN_SIGNALS = new Set([4, 5, 6, 7, 8, SIG.KILL, 11, SIG.PIPE, SIG.STOP, SI
 export const catchSignals = (): SignalPipe =>
   new SignalPipe(Array.from({ length: SIGNAL_COUNT }, (_, i) => i + 1).filter((signal) => !OWN_SIGNALS.has(signal)));
 
-/** Orphans among the container's processes become this process's children, and are collected here. */
-export function becomeSubreaper(): void {
-  call("prctl", PR.SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-}
-
 export interface Attendance {
   /** A child of this process. */
   readonly pid: number;
+  readonly poll: Poll;
   readonly signals: SignalPipe;
   /** Copying that goes on while the process lives. */
   readonly input: readonly Pump[];
@@ -42,7 +36,9 @@ export interface Attendance {
 const SIGNALLED = 128;
 
 /** @returns the exit status: the process's own, or 128 and the number of the signal that killed it */
-export async function attend({ pid, signals, input, output, onResize, interruptEnds }: Attendance): Promise<number> {
+export async function attend(
+  { pid, poll, signals, input, output, onResize, interruptEnds }: Attendance,
+): Promise<number> {
   using process = pidfdOpen(pid);
   let ended: Ended | undefined;
   for (;;) {

@@ -13,6 +13,9 @@ const RECORD_MODE = 0o600;
 
 const INTENT = "creating.json";
 
+/** What has to be removed when a create is killed. */
+export type Intent = Pick<StateRecord, "id" | "cgroup_paths">;
+
 export const DOES_NOT_EXIST = "container does not exist";
 
 /** @throws {RunkError} in runc's words for an id that could not be a directory's name */
@@ -125,13 +128,13 @@ export const save = (root: string, record: StateRecord): void => write(root, rec
  * Records what is about to be made. Until the container is complete it "does not exist" for others; only deleting looks
  * here, for what a killed create left.
  */
-export const saveIntent = (root: string, record: StateRecord): void => write(root, record, INTENT);
+export const saveIntent = (root: string, intent: Intent): void => write(root, intent, INTENT);
 
 /** The container is complete: its record stands for itself. */
 export const removeIntent = (root: string, id: string): void => removeFile(`${directoryOf(root, id)}/${INTENT}`);
 
 /** What a create that never came to its end was about to make; undefined when there is nothing. */
-export function loadIntent(root: string, id: string): StateRecord | undefined {
+export function loadIntent(root: string, id: string): Intent | undefined {
   try {
     return JSON.parse(Deno.readTextFileSync(`${directoryOf(root, id)}/${INTENT}`));
   } catch {
@@ -139,11 +142,11 @@ export function loadIntent(root: string, id: string): StateRecord | undefined {
   }
 }
 
-function write(root: string, record: StateRecord, name: string): void {
+function write(root: string, record: Intent, name: string): void {
   const directory = directoryOf(root, record.id);
-  const draft = `${directory}/state-${crypto.randomUUID().slice(0, 8)}`;
+  const draft = `${directory}/state-${name}`;
   try {
-    Deno.writeTextFileSync(draft, formatJson(record), { createNew: true, mode: RECORD_MODE });
+    Deno.writeTextFileSync(draft, formatJson(record), { mode: RECORD_MODE });
     Deno.renameSync(draft, `${directory}/${name}`);
   } catch (error) {
     removeFile(draft);

@@ -15,12 +15,11 @@ const COLD = [
   "failure.ts",
   "explain.ts",
   "help.ts",
-  "version.ts",
   "commands/plan.ts",
   "commands/spec.ts",
   "plan/create.ts",
   "plan/exec.ts",
-  "plan/hooks.ts",
+  "container/host_hooks.ts",
   "assemble.ts",
 ];
 

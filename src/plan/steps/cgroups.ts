@@ -110,10 +110,23 @@ function makeDirectories(host: Lane, directories: readonly CgroupDirectory[]): v
     });
   });
   host.task("make the cgroups", { path: PATH, error: "cannot make the cgroup {item}" });
-  host.each(all, rows, ([path, flag], next) => {
-    host.sys("mkdirat", [AT_FDCWD, path!, DIRECTORY_MODE], { tolerate: [E.EXIST], to: next });
-    host.store(8, 1, flag!);
-  });
+  const leaves = new Set(directories.map(({ path }) => path));
+  host.set("existing", 0);
+  host.each(
+    all,
+    rows.map(([path, flag], i) => [path, flag, leaves.has(paths[i]!) ? 1 : 0]),
+    ([path, flag, isLeaf], next) => {
+      const exists = host.builder.unique("exists");
+      host.sys("mkdirat", [AT_FDCWD, path!, DIRECTORY_MODE], { tolerate: [E.EXIST], to: exists });
+      host.store(8, 1, flag!).jump(next);
+      host.label(exists).set("existing", slot("existing"), isLeaf!);
+    },
+  );
+  const unused = host.builder.unique("unused");
+  host.task("let the starter look whether a cgroup that was there already is in use", { path: PATH });
+  host.jump(unused, { left: slot("existing"), is: "==", right: 0 });
+  host.builder.ask(host, "existing", []);
+  host.label(unused);
 }
 
 /** The directories from below the one that exists down to a cgroup. */

@@ -1,0 +1,22 @@
+/** Removes what a container whose first process has ended leaves behind. */
+import { killAll, removeCgroups } from "../cgroup/processes.ts";
+import { annotations, hasPrivateNamespace, label, type StateRecord } from "../state/record.ts";
+import * as store from "../state/store.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** Other processes, cgroups, the record; then the poststop hooks run, in runc's order. */
+export async function destroy(runtime: Runtime, record: StateRecord): Promise<void> {
+  // Without a pid namespace of its own, its other processes have outlived the first.
+  if (!hasPrivateNamespace(record, "NEWPID")) await killAll(record.cgroup_paths);
+  await removeCgroups(record.cgroup_paths);
+  store.remove(runtime.root, record.id);
+  const hooks = record.config.Hooks?.["poststop"] ?? [];
+  if (hooks.length === 0) return;
+  const { runHostHooks } = await import("./host_hooks.ts");
+  await runHostHooks(runtime, "poststop", hooks, {
+    id: record.id,
+    status: "stopped",
+    bundle: label(record, "bundle") ?? "",
+    annotations: annotations(record),
+  });
+}
