@@ -27,6 +27,7 @@ const COLD = [
  * How the file is run: nothing but the file is read (no config, lock file, cache or network), and V8 gets a young
  * generation that no short command fills. A worker for optimised code would only compete with the container.
  */
+export const V8_FLAGS = "--v8-flags=--min-semi-space-size=16,--no-opt";
 const DENO_FLAGS = [
   "run",
   ...[
@@ -39,7 +40,7 @@ const DENO_FLAGS = [
     "--no-code-cache",
     "--ext=js",
   ],
-  "--v8-flags=--min-semi-space-size=16,--no-opt",
+  V8_FLAGS,
 ];
 const SHEBANG_MAX = 255;
 
@@ -144,30 +145,42 @@ async function compress(text: string): Promise<string> {
   return new Uint8Array(await new Response(stream).arrayBuffer()).toBase64();
 }
 
-async function bundle(): Promise<void> {
-  Object.assign(globalThis, { runkBuild: await buildName() });
-  const all = await chunks();
-  const pick = (isCold: boolean) =>
-    Object.fromEntries(all.filter((chunk) => chunk.isCold === isCold).map(({ name, source }) => [name, source]));
-  const [hot, cold] = [pick(false), pick(true)];
-  const shebang = `#!/usr/bin/env -S ${Deno.execPath()} ${DENO_FLAGS.join(" ")}\n`;
-  if (shebang.length > SHEBANG_MAX) throw new Error(`the first line is too long for the kernel: ${shebang}`);
-  const text = `${shebang}const hot=${JSON.stringify(hot)};
-const cold=${JSON.stringify(await compress(JSON.stringify(cold)))};
-${LOADER}`;
-  await Deno.mkdir("dist", { recursive: true });
-  await Deno.writeTextFile(OUTPUT, text);
-  await Deno.chmod(OUTPUT, 0o755);
-  const kilobytes = (chunks: Record<string, string>) => (JSON.stringify(chunks).length / 1024).toFixed(1);
-  console.log(
-    `${OUTPUT}: ${(text.length / 1024).toFixed(1)} KB (${kilobytes(hot)} KB in hot chunks, ${
-      kilobytes(cold)
-    } KB in cold ones)`,
-  );
-  if (Deno.args.includes("--sizes")) {
-    for (const { name, source, isCold } of all) console.log(`  ${isCold ? "cold" : "hot "} ${source.length} ${name}`);
-  }
+export interface Bundle {
+  /** The program as one module. */
+  readonly text: string;
+  /** One line about its size, then one for each chunk. */
+  readonly sizes: readonly string[];
 }
 
-await bundle();
-await esbuild.stop();
+/** The whole program as one module without imports. */
+export async function makeBundle(): Promise<Bundle> {
+  Object.assign(globalThis, { runkBuild: await buildName() });
+  const all = await chunks();
+  await esbuild.stop();
+  const pick = (isCold: boolean) =>
+    Object.fromEntries(all.filter((chunk) => chunk.isCold === isCold).map(({ name, source }) => [name, source]));
+  const [hot, cold] = [JSON.stringify(pick(false)), JSON.stringify(pick(true))];
+  const text = `const hot=${hot};\nconst cold=${JSON.stringify(await compress(cold))};\n${LOADER}`;
+  const kilobytes = ({ length }: string) => `${(length / 1024).toFixed(1)} KB`;
+  return {
+    text,
+    sizes: [
+      `${kilobytes(text)} (${kilobytes(hot)} in hot chunks, ${kilobytes(cold)} in cold ones)`,
+      ...all.map(({ name, source, isCold }) => `  ${isCold ? "cold" : "hot "} ${source.length} ${name}`),
+    ],
+  };
+}
+
+async function main(): Promise<void> {
+  const shebang = `#!/usr/bin/env -S ${Deno.execPath()} ${DENO_FLAGS.join(" ")}\n`;
+  if (shebang.length > SHEBANG_MAX) throw new Error(`the first line is too long for the kernel: ${shebang}`);
+  const { text, sizes } = await makeBundle();
+  await Deno.mkdir("dist", { recursive: true });
+  // Under its name at once and whole: someone may be running the old one.
+  await Deno.writeTextFile(`${OUTPUT}.new`, shebang + text);
+  await Deno.chmod(`${OUTPUT}.new`, 0o755);
+  await Deno.rename(`${OUTPUT}.new`, OUTPUT);
+  console.log(`${OUTPUT}: ${(Deno.args.includes("--sizes") ? sizes : sizes.slice(0, 1)).join("\n")}`);
+}
+
+if (import.meta.main) await main();

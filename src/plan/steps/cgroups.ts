@@ -10,7 +10,7 @@ import { deviceRules, deviceWritesV1 } from "../../cgroup/devices.ts";
 import { type CgroupWrite, writesV1 } from "../../cgroup/v1.ts";
 import { RunkError } from "../../errors.ts";
 import { type Lane, size, slot, text, words } from "../builder.ts";
-import { type Recipe } from "../recipe.ts";
+import type { Recipe } from "../recipe.ts";
 
 const DIRECTORY_MODE = 0o755;
 const READ_SIZE = 4096;

@@ -163,6 +163,7 @@ export function findProgram(lane: Lane, process: Process, environment: Environme
   const found = b.unique("found");
   // As Go's LookPath: an empty element is the working directory.
   const candidates = environment.path.split(":").map((directory) => `${directory === "" ? "." : directory}/${name}`);
+  lane.set("program", 0);
   const usable = name === "" || environment.path === "" ? [] : candidates;
   lane.each(usable.map((item) => ({ item })), usable.map((path) => [text(path)]), ([candidate], next) => {
     const absent = { tolerate: [E.NOENT, E.NOTDIR, E.ACCES, E.LOOP, E.NAMETOOLONG], to: next };

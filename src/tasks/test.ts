@@ -1,0 +1,102 @@
+/**
+ * `deno task test [SUITE...]`: installs what the tests need, builds what they test, runs every suite, and ends with the
+ * count over all of them. As root everything runs; without, what needs root is skipped, and says so.
+ */
+const SUITES = ["unit", "golden", "init", "integration", "clients"];
+
+/** Programs that tests use -> the Debian packages that have them. */
+const PACKAGES: Readonly<Record<string, string>> = {
+  "/bin/busybox": "busybox-static",
+  "/usr/sbin/runc": "runc",
+  "/usr/bin/containerd": "containerd",
+  "/usr/bin/qemu-aarch64-static": "qemu-user-static",
+  "/usr/sbin/debootstrap": "debootstrap",
+};
+
+interface Count {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function run(program: string, args: readonly string[], env: Record<string, string> = {}): Promise<number> {
+  const child = new Deno.Command(program, { args: [...args], env, stdin: "null" }).spawn();
+  return (await child.status).code;
+}
+
+/** Installs the packages that are missing; tests whose programs stay missing are skipped and say why. */
+async function install(): Promise<void> {
+  const missing = Object.entries(PACKAGES).filter(([path]) => !exists(path)).map(([, name]) => name);
+  if (missing.length === 0) return;
+  if (Deno.uid() !== 0 || !exists("/usr/bin/apt-get")) {
+    console.log(`not installed: ${missing.join(" ")} (that takes root and apt)`);
+    return;
+  }
+  console.log(`installing ${missing.join(" ")}`);
+  const apt = (...args: string[]) => run("apt-get", ["-qq", "-o", "Dpkg::Use-Pty=0", ...args], APT_ENVIRONMENT);
+  await apt("update");
+  const code = await apt("install", "-y", "--no-install-recommends", ...missing);
+  if (code !== 0) console.log(`apt-get install ended with status ${code}`);
+}
+
+/** Daemons that come with packages stay off: the tests start their own. */
+const APT_ENVIRONMENT = { DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
+
+/** Runs one suite and counts its tests from the report that deno test writes. */
+async function runSuite(name: string, reports: string): Promise<Count> {
+  const report = `${reports}/${name}.xml`;
+  console.log(`\n== ${name}`);
+  const code = await run(Deno.execPath(), [
+    ...["test", "--allow-all", "--no-check", `--junit-path=${report}`, `tests/${name}`],
+  ]);
+  const count = exists(report) ? countTests(await Deno.readTextFile(report)) : { passed: 0, failed: 0, skipped: 0 };
+  // A suite that broke down outside its tests failed, whatever it counted.
+  if (code !== 0 && count.failed === 0) count.failed = 1;
+  return count;
+}
+
+/** Counts the test cases of a JUnit report. */
+export function countTests(junit: string): Count {
+  const count: Count = { passed: 0, failed: 0, skipped: 0 };
+  for (const [, selfClosed, content] of junit.matchAll(/<testcase\b[^>]*?(?:(\/)>|>([\s\S]*?)<\/testcase>)/g)) {
+    if (selfClosed === "/") count.passed++;
+    else if (/<(failure|error)\b/.test(content!)) count.failed++;
+    else if (/<skipped\b/.test(content!)) count.skipped++;
+    else count.passed++;
+  }
+  return count;
+}
+
+async function main(): Promise<number> {
+  const asked = Deno.args.length === 0 ? SUITES : Deno.args;
+  const unknown = asked.find((name) => !SUITES.includes(name));
+  if (unknown !== undefined) {
+    console.error(`unknown suite ${JSON.stringify(unknown)}: one of ${SUITES.join(" ")} is expected`);
+    return 2;
+  }
+  await install();
+  if (Deno.env.get("RUNK") === undefined && (await run(Deno.execPath(), ["task", "-q", "bundle"])) !== 0) return 1;
+  const reports = await Deno.makeTempDir({ prefix: "runk-reports-" });
+  const total: Count = { passed: 0, failed: 0, skipped: 0 };
+  for (const name of asked.filter((name) => exists(`tests/${name}`))) {
+    const count = await runSuite(name, reports);
+    console.log(`${name}: ${format(count)}`);
+    for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
+  }
+  await Deno.remove(reports, { recursive: true });
+  console.log(format(total));
+  return total.failed === 0 ? 0 : 1;
+}
+
+const format = ({ passed, failed, skipped }: Count) => `${passed} passed, ${failed} failed, ${skipped} skipped`;
+
+if (import.meta.main) Deno.exit(await main());

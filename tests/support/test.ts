@@ -1,0 +1,57 @@
+/**
+ * Tests that say what they need. A test whose needs the machine does not meet is skipped, with the reason printed, and
+ * counts as skipped.
+ */
+
+export type Need =
+  | "root"
+  /** cgroup v1 controllers mounted one by one. */
+  | "cgroup1"
+  /** A command on the PATH. */
+  | `command:${string}`
+  /** A file. */
+  | `file:${string}`;
+
+/** Why a need is not met; undefined when it is. */
+export function unmet(need: Need): string | undefined {
+  if (need === "root") return Deno.uid() === 0 ? undefined : "needs root";
+  if (need === "cgroup1") {
+    return exists("/sys/fs/cgroup/devices/cgroup.procs") ? undefined : "needs the v1 controllers under /sys/fs/cgroup";
+  }
+  const [kind, name] = [need.slice(0, need.indexOf(":")), need.slice(need.indexOf(":") + 1)];
+  if (kind === "command") return which(name) === undefined ? `needs the command ${name}` : undefined;
+  return exists(name!) ? undefined : `needs the file ${name}`;
+}
+
+export function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The path of a command; undefined when there is none. */
+export function which(name: string): string | undefined {
+  const directories = `${Deno.env.get("PATH") ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`.split(":");
+  return directories.map((directory) => `${directory}/${name}`).find(exists);
+}
+
+/** A test. Its name is a sentence that says what holds. */
+export function test(name: string, needs: readonly Need[], body: () => void | Promise<void>): void {
+  const reasons = needs.map(unmet).filter((reason) => reason !== undefined);
+  if (reasons.length > 0) console.log(`skipped: ${name}: ${reasons.join(", ")}`);
+  Deno.test({ name, ignore: reasons.length > 0, fn: body, sanitizeOps: false, sanitizeResources: false });
+}
+
+/** Waits until `condition` gives something truthy; an error that names `what` when it never does. */
+export async function until<T>(what: string, condition: () => T | Promise<T>, patience = 20_000): Promise<T> {
+  const end = Date.now() + patience;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`waited ${patience} ms in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
