@@ -1,7 +1,7 @@
 /** runk plan */
 import { bundleDirectory } from "../bundle/open.ts";
 import { prepare } from "../container/create.ts";
-import { describePlan, planToJson } from "../plan/describe.ts";
+import { describePlan, planToJson, summarizePlan } from "../plan/describe.ts";
 import { formatJson } from "../spec/json.ts";
 import type { Command } from "./command.ts";
 
@@ -9,6 +9,7 @@ export const command: Command = {
   flags: [
     { name: "bundle", short: "b", kind: "string", help: "directory of the bundle (default: the current directory)" },
     { name: "json", kind: "bool", help: "print the plan as JSON, for tools" },
+    { name: "short", kind: "bool", help: "print only what the steps are for" },
     { name: "no-pivot", kind: "bool", help: "as for create" },
     { name: "no-new-keyring", kind: "bool", help: "as for create" },
   ],
@@ -33,6 +34,7 @@ lane take back what it had made.`,
       noPivot: options.bool("no-pivot"),
       noNewKeyring: options.bool("no-new-keyring"),
     });
-    print(options.bool("json") ? formatJson(planToJson(await plan()), "  ") + "\n" : describePlan(await plan()));
+    if (options.bool("json")) print(formatJson(planToJson(await plan()), "  ") + "\n");
+    else print(options.bool("short") ? summarizePlan(await plan()) : describePlan(await plan()));
   },
 };

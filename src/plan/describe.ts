@@ -220,6 +220,24 @@ export function describePlan(plan: Plan): string {
   return lines.slice(1).join("\n") + "\n";
 }
 
+/** What a plan does, a line for each task in its order: without the steps, and without what only failures need. */
+export function summarizePlan(plan: Plan): string {
+  const lines: string[] = [];
+  const tasks = new Map<string, Map<string, number>>();
+  for (const { lane, task } of plan.steps) {
+    if (TITLES[lane] === undefined) continue;
+    const whys = tasks.get(lane) ?? new Map<string, number>();
+    tasks.set(lane, whys.set(task.why, (whys.get(task.why) ?? 0) + 1));
+  }
+  for (const [lane, whys] of tasks) {
+    lines.push("", TITLES[lane]!);
+    for (const [why, steps] of whys) {
+      lines.push(`${String(steps).padStart(5)} ${steps === 1 ? "step " : "steps"}  ${why}`);
+    }
+  }
+  return lines.slice(1).join("\n") + "\n";
+}
+
 /** The plan as data for tools. The keys are stable; `version` changes when their meaning does. */
 export function planToJson(plan: Plan): Record<string, unknown> {
   return {
