@@ -28,7 +28,7 @@ const COLD = [
  * generation that no short command fills. A worker for optimised code would only compete with the container.
  */
 export const V8_FLAGS = "--v8-flags=--min-semi-space-size=16,--no-opt";
-const DENO_FLAGS = [
+export const DENO_FLAGS = [
   "run",
   ...[
     "--allow-all",

@@ -2,6 +2,8 @@
  * `deno task test [SUITE...]`: installs what the tests need, builds what they test, runs every suite, and ends with the
  * count over all of them. As root everything runs; without, what needs root is skipped, and says so.
  */
+import { exists, install } from "./packages.ts";
+
 const SUITES = ["unit", "golden", "init", "integration", "clients"];
 
 /** Programs that tests use -> the Debian packages that have them. */
@@ -19,37 +21,10 @@ interface Count {
   skipped: number;
 }
 
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function run(program: string, args: readonly string[], env: Record<string, string> = {}): Promise<number> {
-  const child = new Deno.Command(program, { args: [...args], env, stdin: "null" }).spawn();
+async function run(program: string, args: readonly string[]): Promise<number> {
+  const child = new Deno.Command(program, { args: [...args], stdin: "null" }).spawn();
   return (await child.status).code;
 }
-
-/** Installs the packages that are missing; tests whose programs stay missing are skipped and say why. */
-async function install(): Promise<void> {
-  const missing = Object.entries(PACKAGES).filter(([path]) => !exists(path)).map(([, name]) => name);
-  if (missing.length === 0) return;
-  if (Deno.uid() !== 0 || !exists("/usr/bin/apt-get")) {
-    console.log(`not installed: ${missing.join(" ")} (that takes root and apt)`);
-    return;
-  }
-  console.log(`installing ${missing.join(" ")}`);
-  const apt = (...args: string[]) => run("apt-get", ["-qq", "-o", "Dpkg::Use-Pty=0", ...args], APT_ENVIRONMENT);
-  await apt("update");
-  const code = await apt("install", "-y", "--no-install-recommends", ...missing);
-  if (code !== 0) console.log(`apt-get install ended with status ${code}`);
-}
-
-/** Daemons that come with packages stay off: the tests start their own. */
-const APT_ENVIRONMENT = { DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
 
 /** Runs one suite and counts its tests from the report that deno test writes. */
 async function runSuite(name: string, reports: string): Promise<Count> {
@@ -83,7 +58,7 @@ async function main(): Promise<number> {
     console.error(`unknown suite ${JSON.stringify(unknown)}: one of ${SUITES.join(" ")} is expected`);
     return 2;
   }
-  await install();
+  await install(PACKAGES);
   if (Deno.env.get("RUNK") === undefined && (await run(Deno.execPath(), ["task", "-q", "bundle"])) !== 0) return 1;
   const reports = await Deno.makeTempDir({ prefix: "runk-reports-" });
   const total: Count = { passed: 0, failed: 0, skipped: 0 };
