@@ -40,22 +40,19 @@ export function readDocument(path: string): string {
 }
 
 function readLimited(path: string): string {
-  using file = Deno.openSync(path);
-  const { size, isFile } = file.statSync();
+  const { size, isFile } = Deno.statSync(path);
   if (!isFile) throw new RunkError(`${path} is not a regular file`);
   if (size > CONFIG_MAX) throw new RunkError(`${path} has ${size} bytes; runk reads at most ${CONFIG_MAX}`);
-  const bytes = new Uint8Array(size);
-  let length = 0;
-  while (length < size) {
-    const read = file.readSync(bytes.subarray(length));
-    if (read === null) break;
-    length += read;
+  const text = Deno.readTextFileSync(path);
+  // What is no UTF-8 was read as U+FFFD, which a text may also hold by itself.
+  if (text.includes("\ufffd")) {
+    try {
+      new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(path));
+    } catch {
+      throw new RunkError(`${path} is not UTF-8 text`);
+    }
   }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
-  } catch {
-    throw new RunkError(`${path} is not UTF-8 text`);
-  }
+  return text;
 }
 
 function fileError(action: string, path: string, error: unknown): RunkError {

@@ -1,7 +1,7 @@
 /**
  * Plans that were made before, by the shape of the config they are for. Making a plan takes 15 ms of a cold start,
- * reading one back a fraction of one. The directory belongs to the user and no one else may write to it; an entry counts
- * only for exactly the key that is written in it.
+ * reading one back a fraction of one. The directory belongs to the user and no one else may make anything in it; an
+ * entry counts only for exactly the key that is written in it.
  */
 import type { Relocatable } from "../init/relocatable.ts";
 
@@ -22,11 +22,7 @@ const ENTRY_MAX = 8 * 1024 * 1024;
 export function loadPlan(directory: string, key: string): CachedPlan | undefined {
   try {
     if (!isOurs(Deno.lstatSync(directory))) return undefined;
-    using file = Deno.openSync(`${directory}/${nameOf(key)}`);
-    const stat = file.statSync();
-    if (!stat.isFile || !isOurs(stat) || stat.size > ENTRY_MAX) return undefined;
-    const bytes = new Uint8Array(stat.size);
-    if (readFully(file, bytes) !== stat.size) return undefined;
+    const bytes = Deno.readFileSync(`${directory}/${nameOf(key)}`);
     const length = new DataView(bytes.buffer).getUint32(0, true);
     const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
     if (header.key !== key) return undefined;
@@ -65,16 +61,6 @@ export function savePlan(directory: string, key: string, { relocatable, warnings
 
 const isOurs = ({ uid, mode, isSymlink }: Deno.FileInfo) =>
   !isSymlink && uid === Deno.uid() && ((mode ?? 0o777) & OTHERS_MAY_WRITE) === 0;
-
-function readFully(file: Deno.FsFile, bytes: Uint8Array): number {
-  let done = 0;
-  while (done < bytes.length) {
-    const read = file.readSync(bytes.subarray(done));
-    if (read === null) break;
-    done += read;
-  }
-  return done;
-}
 
 function prune(directory: string): void {
   const entries = [...Deno.readDirSync(directory)].map(({ name }) => `${directory}/${name}`);
