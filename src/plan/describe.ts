@@ -197,8 +197,8 @@ function stretches(plan: Plan): Stretch[] {
   return result;
 }
 
-/** The whole plan as text: what `runk plan` prints. */
-export function describePlan(plan: Plan): string {
+/** The whole plan as text: what `runk plan` prints; without the steps' numbers, texts of two plans compare better. */
+export function describePlan(plan: Plan, options: { numbers: boolean } = { numbers: true }): string {
   const labelsAt = Map.groupBy(plan.labels, ([, index]) => index);
   const lines: string[] = [];
   for (const { title, steps } of stretches(plan)) {
@@ -214,7 +214,8 @@ export function describePlan(plan: Plan): string {
       }
       for (const [label] of labelsAt.get(index) ?? []) lines.push(`      <${label}>`);
       const sync = step.sync === undefined ? "" : `  ~~ ${step.sync}`;
-      lines.push(`${String(index).padStart(5)} ${describeStep(step, plan)}${sync}`);
+      const number = options.numbers ? String(index).padStart(5) : "";
+      lines.push(`${number.padStart(5)} ${describeStep(step, plan)}${sync}`);
     }
   }
   return lines.slice(1).join("\n") + "\n";
