@@ -130,6 +130,7 @@ export const SIGINFO_FIELD = { code: 8, pid: 16, status: 24 } as const;
 export const SIGINFO_SIZE = 128;
 
 export const POLL = { IN: 1, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as const;
+export const EFD = { NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
 export const MSG = { DONTWAIT: 0x40, NOSIGNAL: 0x4000, CMSG_CLOEXEC: 0x40000000 } as const;
 export const SOCK = { STREAM: 1, DGRAM: 2, SEQPACKET: 5, CLOEXEC: 0o2000000 } as const;
 export const AF = { UNIX: 1, INET: 2 } as const;

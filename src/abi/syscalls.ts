@@ -76,6 +76,7 @@ const NUMBERS = {
   ppoll: [271, 73],
   unshare: [272, 97],
   exit_group: [231, 94],
+  eventfd2: [290, 19],
   dup3: [292, 24],
   pipe2: [293, 59],
   prlimit64: [302, 261],

@@ -57,6 +57,22 @@ export function cgroupPaths(directories: readonly CgroupDirectory[]): Record<str
   return Object.fromEntries(directories.flatMap(({ controllers, path }) => controllers.map((name) => [name, path])));
 }
 
+export type CgroupVersion = CgroupLayout["version"];
+
+/** A container's recorded directories. */
+export type CgroupPaths = Readonly<Record<string, string>>;
+
+/** By which version a container's cgroups work; on a hybrid host, where "" stands beside v1 controllers, by v1. */
+export function versionOf(paths: CgroupPaths): CgroupVersion {
+  const controllers = Object.keys(paths);
+  if (controllers.length === 0) return "none";
+  return controllers.every((name) => name === "") ? "v2" : "v1";
+}
+
+/** The directory in which a controller's files are; undefined when the container has none. */
+export const controllerDirectory = (paths: CgroupPaths, controller: string): string | undefined =>
+  paths[versionOf(paths) === "v2" ? "" : controller];
+
 /** A path without "." and "..", which cannot climb above its start. */
 export function cleanPath(path: string): string {
   const parts: string[] = [];

@@ -5,21 +5,7 @@
 import { E } from "../abi/errno.ts";
 import { RunkError } from "../errors.ts";
 import type { Resources } from "../spec/schema.ts";
-
-/** One write into a cgroup file. */
-export interface CgroupWrite {
-  readonly controller: string;
-  readonly file: string;
-  /** The file's other name, for kernels that lack the first. */
-  readonly otherFile?: string;
-  readonly value: string;
-  /** Where in config.json the value comes from. */
-  readonly path: string;
-  /** Error numbers that are no failure: the kernel lacks the file, mostly. */
-  readonly tolerate?: readonly number[];
-  /** Error numbers after which the write is tried once more when the controller's other values are in place. */
-  readonly retryOn?: readonly number[];
-}
+import type { CgroupWrite } from "./writes.ts";
 
 const at = "/linux/resources";
 

@@ -1,7 +1,9 @@
 /** What a subcommand is made of. */
 import type { Flag, Options } from "./flags.ts";
 import type { Log } from "../log.ts";
+import type { CgroupManager } from "../container/create.ts";
 import type { Runtime } from "../container/runtime.ts";
+import { RunkError } from "../errors.ts";
 
 /** Everything that a command's own code gets. */
 export interface Context {
@@ -47,6 +49,17 @@ export const STREAM_FLAGS: readonly Flag[] = [
     help: "keep this many descriptors, from 3 on, open in the process",
   },
 ];
+
+const CGROUP_MANAGERS: readonly string[] = ["cgroupfs", "systemd", "disabled"] satisfies CgroupManager[];
+
+/** @throws {RunkError} for a --cgroup-manager that there is not */
+export function cgroupManager(globals: Options): CgroupManager {
+  const name = globals.string("cgroup-manager");
+  if (!CGROUP_MANAGERS.includes(name)) {
+    throw new RunkError(`invalid --cgroup-manager ${JSON.stringify(name)}: expected ${CGROUP_MANAGERS.join(", ")}`);
+  }
+  return globals.bool("systemd-cgroup") ? "systemd" : name as CgroupManager;
+}
 
 /** The path as it is now, whatever directory later steps run in. */
 export function absolute(path: string): string {

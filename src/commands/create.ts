@@ -3,7 +3,7 @@ import { bundleDirectory } from "../bundle/open.ts";
 import { create, prepare } from "../container/create.ts";
 import { detachedStdio } from "../container/run.ts";
 import { checkTerminal } from "../process/stdio.ts";
-import { absolute, type Command, type Context, STREAM_FLAGS } from "./command.ts";
+import { absolute, cgroupManager, type Command, type Context, STREAM_FLAGS } from "./command.ts";
 import type { Flag } from "./flags.ts";
 
 /** The flags that create and run share. */
@@ -19,8 +19,9 @@ export const CREATE_FLAGS: readonly Flag[] = [
 ];
 
 /** The options that create and run hand on. */
-export function createOptions({ options, operands }: Context) {
+export function createOptions({ globals, options, operands }: Context) {
   return {
+    cgroupManager: cgroupManager(globals),
     id: operands[0]!,
     bundle: bundleDirectory(options.string("bundle")),
     noPivot: options.bool("no-pivot"),

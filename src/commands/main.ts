@@ -3,7 +3,7 @@ import { errorChain, RunkError, UsageError } from "../errors.ts";
 import { pollBlocking } from "../../ffi/poll.ts";
 import { type Log, openLog } from "../log.ts";
 import type { Runtime } from "../container/runtime.ts";
-import type { Command, Context } from "./command.ts";
+import { cgroupManager, type Command, type Context } from "./command.ts";
 import { type Flag, type Options, parseFlags } from "./flags.ts";
 import { COMMANDS } from "./table.ts";
 
@@ -31,6 +31,13 @@ const globalFlags = ({ name }: Program): readonly Flag[] => [
     name: "systemd-cgroup",
     kind: "bool",
     help: 'let systemd manage the cgroups; cgroupsPath then is "slice:prefix:name"',
+  },
+  {
+    name: "cgroup-manager",
+    kind: "string",
+    default: "cgroupfs",
+    help:
+      "who makes the cgroups: cgroupfs, systemd (as --systemd-cgroup), or disabled: the container stays in the caller's",
   },
   {
     name: "rootless",
@@ -149,9 +156,7 @@ function checkGlobals(globals: Options): void {
   if (!["", "auto", "true", "false"].includes(rootless)) {
     throw new RunkError(`invalid --rootless value ${JSON.stringify(rootless)}: expected true, false or auto`);
   }
-  if (globals.bool("systemd-cgroup")) {
-    throw new RunkError("runk does not support the systemd cgroup driver yet (--systemd-cgroup)");
-  }
+  cgroupManager(globals);
 }
 
 /** Root's state is under /run; other users' where their session manager gives them a place. */

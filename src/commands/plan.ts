@@ -3,7 +3,7 @@ import { bundleDirectory } from "../bundle/open.ts";
 import { prepare } from "../container/create.ts";
 import { describePlan, planToJson, summarizePlan } from "../plan/describe.ts";
 import { formatJson } from "../spec/json.ts";
-import type { Command } from "./command.ts";
+import { cgroupManager, type Command } from "./command.ts";
 
 export const command: Command = {
   flags: [
@@ -25,8 +25,9 @@ the process that becomes the container's. They meet where a line ends in "~~".
 that are no failure. Any other error ends the container lane, and has the host
 lane take back what it had made.`,
   failurePrefix: (program) => `${program} plan failed`,
-  run: async ({ runtime, options, operands, print }) => {
+  run: async ({ runtime, globals, options, operands, print }) => {
     const { plan } = await prepare({ ...runtime, planCache: undefined }, {
+      cgroupManager: cgroupManager(globals),
       id: operands[0]!,
       bundle: bundleDirectory(options.string("bundle")),
       attended: false,

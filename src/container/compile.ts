@@ -26,6 +26,9 @@ export async function compile(
   await checkDocument("spec", spec, name);
   const warnings: string[] = [];
   checkSpec(spec, { noPivot: request.noPivot }, (message) => warnings.push(message));
+  if (request.cgroups.length === 0 && facts.cgroups.version !== "none" && spec.linux?.resources !== undefined) {
+    warnings.push("cgroups are disabled: ignoring all limits and device rules [config.json /linux/resources]");
+  }
   const plan = parameterized === undefined
     ? planCreate(spec, facts, request)
     : planCreate(parameterized.spec, facts, parameterized.request);

@@ -23,6 +23,9 @@ import type { Relocatable } from "../init/relocatable.ts";
 import { newRecord, withProcess } from "./new_record.ts";
 import type { Runtime } from "./runtime.ts";
 
+/** Who makes a container's cgroups; "disabled": no one, it stays in those of the caller. */
+export type CgroupManager = "cgroupfs" | "systemd" | "disabled";
+
 /** What create and run are asked for. */
 export interface CreateOptions {
   readonly id: string;
@@ -31,6 +34,7 @@ export interface CreateOptions {
   /** Someone stays with the container: it gets pipes, or a terminal of the user's, and needs no start gate. */
   readonly attended: boolean;
   readonly gate: CreateRequest["gate"];
+  readonly cgroupManager: CgroupManager;
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
   readonly preserveFds?: number;
@@ -60,11 +64,15 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   const facts = probeHost(options.noPivot);
   const isTerminal = spec.process?.terminal === true;
   const cgroupsPath = typeof spec.linux?.cgroupsPath === "string" ? spec.linux.cgroupsPath : undefined;
+  if (options.cgroupManager === "systemd") {
+    throw new RunkError("runk does not support the systemd cgroup driver yet (--systemd-cgroup)");
+  }
+  const isDisabled = options.cgroupManager === "disabled";
   const request: CreateRequest = {
     id,
     bundle,
     stateDirectory: store.directoryOf(runtime.root, id),
-    cgroups: cgroupDirectories(facts.cgroups, cgroupsPath, id),
+    cgroups: isDisabled ? [] : cgroupDirectories(facts.cgroups, cgroupsPath, id),
     stdio: isTerminal ? "terminal" : options.attended ? "pipes" : "inherit",
     gate: options.gate,
     noPivot: options.noPivot ?? false,

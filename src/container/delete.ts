@@ -1,6 +1,7 @@
 /** Removes what a container leaves: processes, cgroups, its record; then the poststop hooks run. */
 import { pidfdSignal } from "../../ffi/process.ts";
 import { SIG } from "../abi/names.ts";
+import { thaw } from "../cgroup/freezer.ts";
 import { killAll, removeCgroups } from "../cgroup/processes.ts";
 import { RunkError, SysError } from "../errors.ts";
 import type { StateRecord } from "../state/record.ts";
@@ -66,14 +67,7 @@ async function killInit({ poll }: Runtime, record: StateRecord): Promise<void> {
     if (error instanceof SysError && error.code === "ESRCH") return;
     throw error;
   }
-  const freezer = record.cgroup_paths?.["freezer"];
-  if (freezer !== undefined) {
-    try {
-      Deno.writeTextFileSync(`${freezer}/freezer.state`, "THAWED", { create: false });
-    } catch {
-      // gone with the process
-    }
-  }
+  thaw(record.cgroup_paths);
   const [ended] = await poll([{ fd: init.number }], KILL_PATIENCE);
   if (!ended) throw new RunkError("container init still running");
 }

@@ -1,6 +1,7 @@
 /** Sends a signal to a container's first process. */
 import { pidfdSignal } from "../../ffi/process.ts";
 import { SIG } from "../abi/names.ts";
+import { thaw } from "../cgroup/freezer.ts";
 import { killAll } from "../cgroup/processes.ts";
 import { RunkError, SysError } from "../errors.ts";
 import { hasPrivateNamespace } from "../state/record.ts";
@@ -31,17 +32,6 @@ export async function kill(runtime: Runtime, id: string, signal: number): Promis
       cause: undefined,
     });
   }
-  if (signal === SIG.KILL) thaw(record.cgroup_paths?.["freezer"]);
-}
-
-/** A process in a frozen v1 cgroup dies only when it is thawed. */
-function thaw(freezer: string | undefined): void {
-  if (freezer === undefined) return;
-  try {
-    if (Deno.readTextFileSync(`${freezer}/freezer.state`).trim() !== "THAWED") {
-      Deno.writeTextFileSync(`${freezer}/freezer.state`, "THAWED", { create: false });
-    }
-  } catch {
-    // The cgroup went away with its last process.
-  }
+  // In a frozen v1 cgroup a process dies only when it is thawed.
+  if (signal === SIG.KILL) thaw(record.cgroup_paths);
 }

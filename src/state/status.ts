@@ -1,4 +1,5 @@
 /** What state a container is in, by runc's rules, and which commands that allows. */
+import { isFrozen } from "../cgroup/freezer.ts";
 import { fifoOf } from "./store.ts";
 import type { StateRecord } from "./record.ts";
 
@@ -9,7 +10,7 @@ export type Status = "created" | "running" | "paused" | "stopped";
  * dead and not yet collected); the start gate is still there; else it runs.
  */
 export function statusOf(root: string, record: StateRecord): Status {
-  if (isFrozen(record)) return "paused";
+  if (isFrozen(record.cgroup_paths)) return "paused";
   if (!isAlive(record)) return "stopped";
   return exists(fifoOf(root, record.id)) ? "created" : "running";
 }
@@ -29,13 +30,6 @@ export function processStat(pid: number): { state: string; start: number } | und
   if (fields === undefined) return undefined;
   const [state, start] = [fields[0], Number(fields[19])];
   return state === undefined || !Number.isInteger(start) ? undefined : { state, start };
-}
-
-function isFrozen({ cgroup_paths: paths = {} }: StateRecord): boolean {
-  const v1 = paths["freezer"];
-  if (v1 !== undefined) return readText(`${v1}/freezer.state`)?.trim() === "FROZEN";
-  const v2 = paths[""];
-  return v2 !== undefined && (readText(`${v2}/cgroup.events`)?.includes("frozen 1") ?? false);
 }
 
 function exists(path: string): boolean {

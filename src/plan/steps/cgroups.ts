@@ -6,14 +6,13 @@
 import { AT, AT_FDCWD } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import type { CgroupDirectory } from "../../cgroup/paths.ts";
-import { deviceRules, deviceWritesV1 } from "../../cgroup/devices.ts";
-import { type CgroupWrite, writesV1 } from "../../cgroup/v1.ts";
-import { RunkError } from "../../errors.ts";
+import type { CgroupWrite } from "../../cgroup/writes.ts";
 import { type Lane, size, slot, text, words } from "../builder.ts";
 import type { Recipe } from "../recipe.ts";
+import { limitV1 } from "./cgroups_v1.ts";
+import { limitV2 } from "./cgroups_v2.ts";
 
 const DIRECTORY_MODE = 0o755;
-const READ_SIZE = 4096;
 /** Removing a cgroup whose last process has just died can take the kernel a moment: tries, nanoseconds between. */
 const REMOVE_TRIES = 100;
 const REMOVE_PAUSE = 5_000_000;
@@ -22,26 +21,14 @@ const UNIFIED = "unified cgroup";
 
 const isUnified = ({ controllers }: CgroupDirectory) => controllers.includes("");
 /** Host lane: directories, limits, descriptors to join by. */
-export function makeCgroups({ host, spec, request }: Recipe): void {
-  const resources = spec.linux?.resources;
-  const { cgroups } = request;
-  const writes = writesV1(resources ?? {});
-  const missing = writes.find(({ controller }) => !cgroups.some(({ controllers }) => controllers.includes(controller)));
-  if (missing !== undefined) {
-    throw new RunkError(
-      `cannot set ${missing.controller} limit: the ${missing.controller} controller is not mounted [config.json ${missing.path}]`,
-    );
-  }
-  if (cgroups.length === 0) return;
+export function makeCgroups(recipe: Recipe): void {
+  const { host, facts: { cgroups: { version } }, request: { cgroups } } = recipe;
+  const resources = recipe.spec.linux?.resources ?? {};
+  // Disabled, or a host without any.
+  if (cgroups.length === 0 && version !== "none") return;
   makeDirectories(host, cgroups);
-  for (const directory of cgroups) {
-    for (const controller of directory.controllers) {
-      const own = writes.filter((write) => write.controller === controller);
-      if (controller === "cpuset") inheritCpuset(host, directory, own);
-      if (controller === "devices") limitDevices(host, directory, deviceRules(resources));
-      writeLimits(host, directory.path, own);
-    }
-  }
+  if (version === "v2") limitV2(recipe, resources);
+  else limitV1(recipe, resources);
   openCgroups(host, tasksFiles(cgroups), unifiedPath(cgroups));
 }
 
@@ -130,73 +117,16 @@ function makeDirectories(host: Lane, directories: readonly CgroupDirectory[]): v
 }
 
 /** The directories from below the one that exists down to a cgroup. */
-function ladder({ path, base }: CgroupDirectory): string[] {
+export function ladder({ path, base }: CgroupDirectory): string[] {
   const result: string[] = [];
   for (let at = path; at.length > base.length; at = parentOf(at)) result.unshift(at);
   return result;
 }
 
-const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
-
-/** A v1 cpuset starts empty, and nothing can join it so: copy what the parent has, level by level. */
-function inheritCpuset(host: Lane, directory: CgroupDirectory, own: readonly CgroupWrite[]): void {
-  const { O } = host.builder;
-  const [parent, child] = [host.builder.buffer("cpuset parent", READ_SIZE), host.builder.buffer("cpuset child", 8)];
-  const files = ladder(directory).flatMap((path) =>
-    ["cpuset.cpus", "cpuset.mems"]
-      .filter((file) => path !== directory.path || !own.some((write) => write.file === file))
-      .map((file) => ({ file: `${path}/${file}`, from: `${parentOf(path)}/${file}` }))
-  );
-  host.task("give cpuset cgroups what their parents have, where they have nothing", {
-    path: PATH,
-    error: "cannot set {item}",
-  });
-  host.each(
-    files.map(({ file }) => ({ item: file, path: PATH })),
-    files.map(({ file, from }) => [text(file), text(from)]),
-    ([file, from]) => {
-      const done = host.builder.unique("inherited");
-      host.sys("openat", [AT_FDCWD, file!, O.RDWR | O.CLOEXEC], { out: "file" });
-      host.sys("read", [slot("file"), child, 8], { out: "length" });
-      // An empty list reads as one line end.
-      host.jump(done, { left: slot("length"), is: "!=", right: 1 });
-      host.sys("openat", [AT_FDCWD, from!, O.CLOEXEC], { out: "from" });
-      host.sys("read", [slot("from"), parent, READ_SIZE], { out: "length" });
-      host.sys("write", [slot("file"), parent, slot("length")]);
-      host.close("from").label(done).close("file");
-    },
-  );
-}
-
-/** Rules go into devices.deny and devices.allow one by one, in order. */
-function limitDevices(host: Lane, { path }: CgroupDirectory, rules: ReturnType<typeof deviceRules>): void {
-  const { O } = host.builder;
-  const files = ["devices.deny", "devices.allow"];
-  host.task("limit access to devices", { path: "/linux/resources/devices" });
-  for (const file of files) {
-    host.sys("openat", [AT_FDCWD, text(`${path}/${file}`), O.WRONLY | O.CLOEXEC], { out: file });
-  }
-  const writes = deviceWritesV1(rules);
-  host.each(
-    writes.map(({ file, value, path }) => ({
-      item: `${file.replace("devices.", "")} "${value}"`,
-      ...(path === undefined ? {} : { path }),
-    })),
-    // Which of the two files is a number here, and a slot in the loop.
-    writes.map(({ file, value }) => [files.indexOf(file), text(value), size(value)]),
-    ([file, value, length], next) => {
-      const allow = host.builder.unique("allow");
-      host.jump(allow, { left: file!, is: "==", right: 1 });
-      host.sys("write", [slot("devices.deny"), value!, length!]);
-      host.jump(next);
-      host.label(allow).sys("write", [slot("devices.allow"), value!, length!]);
-    },
-  );
-  host.close(...files);
-}
+export const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
 
 /** Writes limits in order; one that only the controller's later values make right is written once more at the end. */
-function writeLimits(host: Lane, directory: string, writes: readonly CgroupWrite[]): void {
+export function writeLimits(host: Lane, directory: string, writes: readonly CgroupWrite[]): void {
   const retries: { write: CgroupWrite; flag: string }[] = [];
   for (const write of writes) {
     task(host, write);

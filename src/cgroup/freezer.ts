@@ -1,0 +1,62 @@
+/** Stopping all processes of a cgroup, and letting them go on. Source: cgroup-v1/freezer-subsystem.rst, cgroup-v2.rst. */
+import { osErrorNumber, RunkError } from "../errors.ts";
+import { E } from "../abi/errno.ts";
+import { type CgroupPaths, versionOf } from "./paths.ts";
+
+const TRIES = 1000;
+/** On v1 a cgroup whose processes keep forking is caught best by letting it go now and then. */
+const TRIES_PER_THAW = 50;
+const PAUSE = 10;
+
+/** Whether a container's processes are stopped (on v1 FREEZING, where some still are not, is not enough). */
+export function isFrozen(paths: CgroupPaths = {}): boolean {
+  const v1 = paths["freezer"];
+  if (v1 !== undefined) return readText(`${v1}/freezer.state`)?.trim() === "FROZEN";
+  const v2 = paths[""];
+  return v2 !== undefined && (readText(`${v2}/cgroup.events`)?.includes("frozen 1") ?? false);
+}
+
+/**
+ * Stops all processes of a container's cgroups, and waits until they are.
+ * @throws {RunkError} when that does not come about, or there is no freezer; the cgroup is thawed again then
+ */
+export async function freeze(paths: CgroupPaths): Promise<void> {
+  const isV2 = versionOf(paths) === "v2";
+  const directory = isV2 ? paths[""] : paths["freezer"];
+  if (directory === undefined) throw new RunkError("the freezer cgroup controller is not mounted");
+  try {
+    for (let i = 1; i <= TRIES; i++) {
+      if (!isV2 && i % TRIES_PER_THAW === 0) thaw(paths);
+      if (!isV2 || i === 1) write(`${directory}/${isV2 ? "cgroup.freeze" : "freezer.state"}`, isV2 ? "1" : "FROZEN");
+      if (isFrozen(paths)) return;
+      if (isV2 || i % TRIES_PER_THAW === 0) await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    }
+  } catch (error) {
+    thaw(paths);
+    throw error;
+  }
+  thaw(paths);
+  throw new RunkError(`unable to freeze ${directory}: some processes do not stop`);
+}
+
+/** Lets a container's processes go on; nothing when they do, or the cgroup is gone. */
+export function thaw(paths: CgroupPaths = {}): void {
+  try {
+    if (paths["freezer"] !== undefined) write(`${paths["freezer"]}/freezer.state`, "THAWED");
+    else if (versionOf(paths) === "v2") write(`${paths[""]}/cgroup.freeze`, "0");
+  } catch (error) {
+    if (!isGone(error)) throw error;
+  }
+}
+
+const isGone = (error: unknown) =>
+  error instanceof Deno.errors.NotFound || osErrorNumber(error) === E.NODEV || osErrorNumber(error) === E.NOENT;
+const write = (path: string, value: string) => Deno.writeTextFileSync(path, value, { create: false });
+
+function readText(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
+}

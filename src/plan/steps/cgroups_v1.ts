@@ -1,0 +1,93 @@
+/** What only v1 needs of a container's cgroups: inherited cpusets, device rules in files, a directory for each controller. */
+import { AT_FDCWD } from "../../abi/flags.ts";
+import { deviceRules, deviceWritesV1 } from "../../cgroup/devices.ts";
+import type { CgroupDirectory } from "../../cgroup/paths.ts";
+import { writesV1 } from "../../cgroup/v1.ts";
+import type { CgroupWrite } from "../../cgroup/writes.ts";
+import { RunkError } from "../../errors.ts";
+import type { Resources } from "../../spec/schema.ts";
+import { type Lane, size, slot, text } from "../builder.ts";
+import type { Recipe } from "../recipe.ts";
+import { ladder, parentOf, writeLimits } from "./cgroups.ts";
+
+const READ_SIZE = 4096;
+const PATH = "/linux/cgroupsPath";
+
+/**
+ * Host lane: limits of the directories, which are made.
+ * @throws {RunkError} for a limit whose controller is not mounted
+ */
+export function limitV1({ host, request: { cgroups } }: Recipe, resources: Resources): void {
+  const writes = writesV1(resources);
+  const missing = writes.find(({ controller }) => !cgroups.some(({ controllers }) => controllers.includes(controller)));
+  if (missing !== undefined) {
+    throw new RunkError(
+      `cannot set ${missing.controller} limit: the ${missing.controller} controller is not mounted [config.json ${missing.path}]`,
+    );
+  }
+  for (const directory of cgroups) {
+    for (const controller of directory.controllers) {
+      const own = writes.filter((write) => write.controller === controller);
+      if (controller === "cpuset") inheritCpuset(host, directory, own);
+      if (controller === "devices") limitDevices(host, directory, deviceRules(resources));
+      writeLimits(host, directory.path, own);
+    }
+  }
+}
+
+/** A v1 cpuset starts empty, and nothing can join it so: copy what the parent has, level by level. */
+function inheritCpuset(host: Lane, directory: CgroupDirectory, own: readonly CgroupWrite[]): void {
+  const { O } = host.builder;
+  const [parent, child] = [host.builder.buffer("cpuset parent", READ_SIZE), host.builder.buffer("cpuset child", 8)];
+  const files = ladder(directory).flatMap((path) =>
+    ["cpuset.cpus", "cpuset.mems"]
+      .filter((file) => path !== directory.path || !own.some((write) => write.file === file))
+      .map((file) => ({ file: `${path}/${file}`, from: `${parentOf(path)}/${file}` }))
+  );
+  host.task("give cpuset cgroups what their parents have, where they have nothing", {
+    path: PATH,
+    error: "cannot set {item}",
+  });
+  host.each(
+    files.map(({ file }) => ({ item: file, path: PATH })),
+    files.map(({ file, from }) => [text(file), text(from)]),
+    ([file, from]) => {
+      const done = host.builder.unique("inherited");
+      host.sys("openat", [AT_FDCWD, file!, O.RDWR | O.CLOEXEC], { out: "file" });
+      host.sys("read", [slot("file"), child, 8], { out: "length" });
+      // An empty list reads as one line end.
+      host.jump(done, { left: slot("length"), is: "!=", right: 1 });
+      host.sys("openat", [AT_FDCWD, from!, O.CLOEXEC], { out: "from" });
+      host.sys("read", [slot("from"), parent, READ_SIZE], { out: "length" });
+      host.sys("write", [slot("file"), parent, slot("length")]);
+      host.close("from").label(done).close("file");
+    },
+  );
+}
+
+/** Rules go into devices.deny and devices.allow one by one, in order. */
+function limitDevices(host: Lane, { path }: CgroupDirectory, rules: ReturnType<typeof deviceRules>): void {
+  const { O } = host.builder;
+  const files = ["devices.deny", "devices.allow"];
+  host.task("limit access to devices", { path: "/linux/resources/devices" });
+  for (const file of files) {
+    host.sys("openat", [AT_FDCWD, text(`${path}/${file}`), O.WRONLY | O.CLOEXEC], { out: file });
+  }
+  const writes = deviceWritesV1(rules);
+  host.each(
+    writes.map(({ file, value, path }) => ({
+      item: `${file.replace("devices.", "")} "${value}"`,
+      ...(path === undefined ? {} : { path }),
+    })),
+    // Which of the two files is a number here, and a slot in the loop.
+    writes.map(({ file, value }) => [files.indexOf(file), text(value), size(value)]),
+    ([file, value, length], next) => {
+      const allow = host.builder.unique("allow");
+      host.jump(allow, { left: file!, is: "==", right: 1 });
+      host.sys("write", [slot("devices.deny"), value!, length!]);
+      host.jump(next);
+      host.label(allow).sys("write", [slot("devices.allow"), value!, length!]);
+    },
+  );
+  host.close(...files);
+}
