@@ -1,5 +1,5 @@
 /** Finds the facts out; reads a few files under /proc, needs no privilege. */
-import { parseLayout, unescape } from "../cgroup/layout.ts";
+import { parseLayout, unescape } from "./cgroup_layout.ts";
 import { CAPABILITIES } from "../abi/names.ts";
 import { arch } from "../../ffi/libc.ts";
 import { type Limit, openFilesLimit } from "../../ffi/process.ts";

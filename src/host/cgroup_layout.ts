@@ -1,5 +1,5 @@
 /** Reads the host's cgroup mounts: which hierarchies there are, where, and where the caller is in them. Pure. */
-import type { CgroupLayout, CgroupMount } from "../host/facts.ts";
+import type { CgroupLayout, CgroupMount } from "./facts.ts";
 
 const DEFAULT_ROOT = "/sys/fs/cgroup";
 
