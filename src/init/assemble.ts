@@ -185,7 +185,9 @@ class Encoding {
       else this.sizes.push(offset, this.#pending(name, operand.at === REF.JSON));
       return;
     }
-    setWord(view(), at, this.#resolve(operand));
+    // First: it may append a constant, and with that move the records to a larger memory.
+    const word = this.#resolve(operand);
+    setWord(view(), at, word);
   }
 
   #resolve(operand: Ref): number {
