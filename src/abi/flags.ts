@@ -159,6 +159,7 @@ export const FS_MAGIC = {
   CGROUP2: 0x63677270,
   TMPFS: 0x01021994,
   DEVPTS: 0x1cd1,
+  SELINUX: 0xf97cff8c,
 } as const;
 
 /** Namespace types of config.json: their clone flag and their name under /proc/<pid>/ns. */

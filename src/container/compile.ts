@@ -1,12 +1,14 @@
 /** A config's check and its plan, from the beginning: for shapes that no plan is kept for. */
+import { RunkError } from "../errors.ts";
 import type { HostFacts } from "../host/facts.ts";
 import { assemble } from "../init/assemble.ts";
 import { planCreate } from "../plan/create.ts";
 import { type ExecRequest, planExec } from "../plan/exec.ts";
 import type { Parameterized, ParameterizedExec } from "../plan/parameterize.ts";
 import type { CreateRequest } from "../plan/recipe.ts";
-import { checkProcess, checkSpec } from "../spec/checks.ts";
+import { checkSpec, type Warn } from "../spec/checks.ts";
 import { checkDocument } from "../spec/check_document.ts";
+import { checkProcess } from "../spec/process_checks.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import type { CachedPlan } from "../state/plan_cache.ts";
 
@@ -45,9 +47,19 @@ export async function compileExec(
 ): Promise<CachedPlan> {
   await checkDocument("process", process, name);
   const warnings: string[] = [];
-  checkProcess(process, (message) => warnings.push(message));
+  checkExecProcess(process, name, (message) => warnings.push(message));
   const plan = parameterized === undefined
     ? planExec(process, facts, request)
     : planExec(parameterized.process, facts, parameterized.request);
   return { relocatable: assemble(plan, parameterized !== undefined), warnings };
+}
+
+/** A process of its own file has its own paths. */
+function checkExecProcess(process: Process, name: string, warn: Warn): void {
+  try {
+    checkProcess(process, warn);
+  } catch (error) {
+    if (!(error instanceof RunkError)) throw error;
+    throw new RunkError(error.message.replace("[config.json /process", `[${name} `).replace(/ \]$/, "]"));
+  }
 }

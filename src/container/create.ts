@@ -61,7 +61,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   store.checkId(id);
   const text = readConfig(bundle);
   const spec = parseDocument(text, `${bundle}/config.json`) as Spec;
-  const facts = probeHost(options.noPivot);
+  const facts = probeHost({ noPivot: options.noPivot, resctrl: spec.linux?.intelRdt !== undefined });
   const isTerminal = spec.process?.terminal === true;
   const cgroupsPath = typeof spec.linux?.cgroupsPath === "string" ? spec.linux.cgroupsPath : undefined;
   if (options.cgroupManager === "systemd") {
@@ -127,6 +127,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
       directory: request.stateDirectory,
       plan: prepared.plan,
       poll: runtime.poll,
+      warn: runtime.warn,
       meanwhile: () => {
         record = newRecord(spec, request);
         options.meanwhile?.();

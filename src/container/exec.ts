@@ -170,6 +170,7 @@ async function start(
   try {
     await carryOut(relocatable, {
       poll: runtime.poll,
+      warn: runtime.warn,
       plan: async () => (await import("../plan/exec.ts")).planExec(process, facts, request),
       values: parameterized?.values ?? [],
       argv: [runtime.program, "init"],

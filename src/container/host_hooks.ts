@@ -34,6 +34,7 @@ export async function runHostHooks(
   await carryOut(assemble(plan, false), {
     plan: () => plan,
     poll: runtime.poll,
+    warn: runtime.warn,
     argv: [runtime.program, "hooks"],
     directory: runtime.root,
   });

@@ -32,4 +32,6 @@ export interface HostFacts {
   readonly cgroups: CgroupLayout;
   /** Where procfs and sysfs are mounted in full; needed for --no-pivot only. */
   readonly kernelMounts: readonly string[];
+  /** The resctrl file system (Intel RDT); looked for only when a config asks for it. */
+  readonly resctrl?: { readonly mountpoint: string; readonly resources: readonly string[] };
 }

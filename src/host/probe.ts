@@ -5,9 +5,16 @@ import { arch } from "../../ffi/libc.ts";
 import { type Limit, openFilesLimit } from "../../ffi/process.ts";
 import type { CgroupLayout, HostFacts } from "./facts.ts";
 
-/** @param noPivot the facts are for a container made without pivot_root */
-export function probeHost(noPivot = false): HostFacts {
+/** Facts that only some containers need. */
+export interface Wanted {
+  /** For a container made without pivot_root. */
+  readonly noPivot?: boolean | undefined;
+  readonly resctrl?: boolean;
+}
+
+export function probeHost({ noPivot, resctrl }: Wanted = {}): HostFacts {
   const mountinfo = readText("/proc/self/mountinfo");
+  const found = resctrl ? findResctrl(mountinfo) : undefined;
   return {
     arch,
     uid: Deno.uid() ?? 0,
@@ -16,6 +23,7 @@ export function probeHost(noPivot = false): HostFacts {
     openFiles: callersOpenFiles(),
     cgroups: parseLayout(mountinfo, readText("/proc/self/cgroup")),
     kernelMounts: noPivot ? kernelMounts(mountinfo) : [],
+    ...(found === undefined ? {} : { resctrl: found }),
   };
 }
 
@@ -28,6 +36,19 @@ export function probeCgroups(): CgroupLayout {
 function kernelMounts(mountinfo: string): string[] {
   return mountinfo.split("\n").filter((line) => / - (proc|sysfs) /.test(line)).map((line) => line.split(" "))
     .filter((fields) => fields[3] === "/").map((fields) => unescape(fields[4]!));
+}
+
+/** Where resctrl is mounted, and what it shares out: "L3", "MB", and "L3_MON" for what it measures. */
+export function findResctrl(mountinfo: string): HostFacts["resctrl"] {
+  const line = mountinfo.split("\n").find((line) => line.includes(" - resctrl "));
+  if (line === undefined) return undefined;
+  const mountpoint = unescape(line.split(" ")[4]!);
+  try {
+    const resources = [...Deno.readDirSync(`${mountpoint}/info`)].filter(({ isDirectory }) => isDirectory);
+    return { mountpoint, resources: resources.map(({ name }) => name).sort() };
+  } catch {
+    return undefined;
+  }
 }
 
 function lastCapability(): number {

@@ -21,6 +21,8 @@ export interface CarryOutOptions {
   /** The plan with its names, to say what failed. */
   readonly plan: () => Plan | Promise<Plan>;
   readonly poll: Poll;
+  /** Takes what the plan warns of. */
+  readonly warn?: (message: string) => void;
   /** Work for the time between the start of the executor and its first word. */
   readonly meanwhile?: () => void;
   /** Changes the image before it runs; for tests that make steps fail. */
@@ -41,5 +43,5 @@ export async function carryOut(relocatable: Relocatable, options: CarryOutOption
   const pid = launch(patch?.(image) ?? image, argv, [reportOfExecutor, ...Object.values(inputs)], directory);
   reportOfExecutor.close();
   options.meanwhile?.();
-  await drive(relocatable.messages, pid, report, handlers, options.plan, options.poll);
+  await drive(relocatable.messages, pid, report, handlers, options.plan, options.poll, options.warn);
 }

@@ -8,7 +8,8 @@ import { reap } from "../../ffi/process.ts";
 import { receive, send } from "../../ffi/socket.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { Memory } from "../../ffi/memory.ts";
-import { MESSAGE, type Plan, TEXT } from "../plan/types.ts";
+import { errnoText } from "../abi/errno.ts";
+import { MESSAGE, type Plan, TEXT, WARNING } from "../plan/types.ts";
 import type { Relocatable } from "./relocatable.ts";
 import type { Failure, Note } from "./failure.ts";
 
@@ -41,6 +42,7 @@ export async function drive(
   handlers: EventHandlers,
   getPlan: () => Plan | Promise<Plan>,
   poll: Poll,
+  warn: (message: string) => void = () => {},
 ): Promise<void> {
   const message = new Memory(MESSAGE_MAX);
   const failures: { index: number; errno: number; item: number; notes: Note[] }[] = [];
@@ -68,6 +70,7 @@ export async function drive(
         { length: (length - 8) / 8 },
         (_, i) => Number(message.view.getBigInt64(8 + 8 * i, true)),
       );
+      if (name.startsWith(WARNING)) warn(`${name.slice(WARNING.length)}: ${errnoText(-values[0]!)}`);
       try {
         await handlers[name]?.(values);
         if (asks) send(report, new Memory(1));

@@ -4,10 +4,11 @@
  */
 import type { Arch, OpenFlags } from "../abi/arch.ts";
 import { O } from "../abi/arch.ts";
+import { E } from "../abi/errno.ts";
 import { MSG } from "../abi/flags.ts";
 import type { SyscallName } from "../abi/syscalls.ts";
 import type { Buffer, Condition, Item, LaneName, Op, Operand, Plan, Step, Task } from "./types.ts";
-import { MESSAGE, REF, Ref, RESERVED_SLOTS } from "./types.ts";
+import { MESSAGE, REF, Ref, RESERVED_SLOTS, WARNING } from "./types.ts";
 
 const NOTHING: SyscallOptions = {};
 
@@ -262,13 +263,21 @@ export class PlanBuilder {
   }
 
   /** Tells the starter something: an event's name and the values of slots. */
-  notify(lane: Lane, name: string, slots: readonly string[], sync?: string): void {
+  notify(lane: Lane, name: string, slots: readonly string[], sync?: string, tolerate?: readonly number[]): void {
     const id = this.#messages.push(name) - 1;
     const message = this.buffer(`message ${name}`, 8 + 8 * slots.length, {
       words: [(BigInt(id) << 32n) | BigInt(MESSAGE.EVENT)],
     });
     slots.forEach((value, index) => lane.store(8, slot(value), message, 8 + 8 * index));
-    lane.sys("sendto", [slot("report"), message, 8 + 8 * slots.length, MSG.NOSIGNAL, 0, 0], { sync });
+    lane.sys("sendto", [slot("report"), message, 8 + 8 * slots.length, MSG.NOSIGNAL, 0, 0], { sync, tolerate });
+  }
+
+  /**
+   * Tells the user of a failure that the container can do without, by the words and the answer in slot `result`. Where
+   * the container's own filter forbids telling, it is not told.
+   */
+  warn(lane: Lane, words: string, result: string): void {
+    this.notify(lane, WARNING + words, [result], undefined, [E.PERM]);
   }
 
   /** As notify, and waits until the starter has dealt with it. */

@@ -8,7 +8,7 @@ import type { HostFacts } from "../host/facts.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { PlanBuilder, slot } from "./builder.ts";
 import { checkPlan } from "./check.ts";
-import { type CreateRequest, namespacesOf, type Recipe } from "./recipe.ts";
+import { type CreateRequest, hasCpuset, namespacesOf, type Recipe } from "./recipe.ts";
 import { joinCgroups, makeCgroups, tasksFiles, unifiedPath } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
 import { becomeUser, forbidNewPrivileges, hideFromContainer } from "./steps/credentials.ts";
@@ -17,13 +17,16 @@ import { mapIds } from "./steps/id_maps.ts";
 import * as kernel from "./steps/kernel.ts";
 import { hooksBeforeRoot, startContainerHooks } from "./steps/create_hooks.ts";
 import * as mounts from "./steps/mounts.ts";
+import { labelKeys, requireSelinux, setExecLabels } from "./steps/labels.ts";
 import { cloneContainer, joinNamespaces, openNamespaces } from "./steps/namespaces.ts";
 import { cleanSlate } from "./steps/prologue.ts";
 import { environmentOf, environmentWords, findHome, findProgram, runProgram } from "./steps/program.ts";
+import { joinResctrl } from "./steps/resctrl.ts";
 import { makeReadonlyPaths, maskPaths } from "./steps/restricted_paths.ts";
 import { changeRoot, finishRoot, keepOldRoot, mountRootfs } from "./steps/rootfs.ts";
+import { resetAffinity, setDomains } from "./steps/scheduling.ts";
 import { closeReports, makeStartGate, readyToRun, waitAtGate } from "./steps/start_gate.ts";
-import { setLimits, setUmask } from "./steps/limits.ts";
+import { limitOtherUser, setLimits, setUmask } from "./steps/limits.ts";
 import { MESSAGE, type Plan, TEXT } from "./types.ts";
 
 /** The plan that makes the container of a config. Pure: the same arguments give the same plan. */
@@ -37,18 +40,22 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
 
   // In the host's namespaces, with the caller's rights.
   cleanSlate(host, facts, 3 + request.preserveFds);
+  requireSelinux(host, process.selinuxLabel, "/process/selinuxLabel");
+  requireSelinux(host, spec.linux?.mountLabel, "/linux/mountLabel");
   openNamespaces(recipe);
   makeCgroups(recipe); // limits before anyone is in: a limit below the usage would fail
   makeStartGate(recipe);
   mounts.openSourcesOnHost(recipe); // before any id changes: a source may be unreadable later
   cloneContainer(recipe);
+  joinResctrl(recipe);
 
   // From here on "box" is the container's process, alone in its new namespaces.
   joinCgroups(box, tasksFiles(request.cgroups), unifiedPath(request.cgroups)); // before the cgroup namespace, whose root is where we are
+  resetAffinity(box);
   mapIds(recipe);
   joinNamespaces(recipe);
   hideFromContainer(box);
-  kernel.joinKeyring(recipe); // before the user changes
+  labelKeys(box, process.selinuxLabel, () => kernel.joinKeyring(recipe)); // before the user changes
   kernel.raiseLoopback(recipe);
   setLimits(recipe, process); // from the host lane: the container's process may not raise them any more
 
@@ -71,10 +78,13 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   maskPaths(recipe);
 
   // Process: what only root may do, then the user, then what the user may.
+  setExecLabels(box, slot("proc"), process); // after the last hook that is not to run under them
   setUmask(box, process);
+  setDomains(box, spec.linux ?? {});
   forbidNewPrivileges(box, process);
   findHome(box, environment, process.user?.uid ?? 0);
   ownStdio(box, process.user?.uid ?? 0, mounts.setsUpDev(recipe));
+  limitOtherUser(recipe, process, hasCpuset(recipe));
   becomeUser(box, process, facts);
   hideFromContainer(box); // a change of user made the process dumpable again
   findProgram(box, process, environment); // now, so that create fails and not start

@@ -6,6 +6,13 @@ import { errnoName, errnoText } from "../abi/errno.ts";
 import * as flags from "../abi/flags.ts";
 import { O, type OpenFlags } from "../abi/arch.ts";
 import { CAPABILITIES, RLIMITS, signalName } from "../abi/names.ts";
+import {
+  IOPRIO_CLASS_SHIFT,
+  IOPRIO_CLASSES,
+  MEMORY_POLICIES,
+  MEMORY_POLICY_FLAGS,
+  PERSONALITIES,
+} from "../abi/scheduling.ts";
 import { syscallNumber } from "../abi/syscalls.ts";
 import { type Condition, type Operand, type Plan, REF, Ref, type Step } from "./types.ts";
 
@@ -37,6 +44,17 @@ const fileType = (value: number) =>
 const nodeMode: Formatter = (value) =>
   typeof value === "number" ? `${fileType(value) ?? ""}|0${(value & ~flags.S_IFMT).toString(8)}` : operand(value);
 
+const process: Formatter = (value) => (value === 0 ? "self" : operand(value));
+const ioPriority: Formatter = (value) =>
+  typeof value === "number"
+    ? `${flags.enumName(IOPRIO_CLASSES, value >> IOPRIO_CLASS_SHIFT).toLowerCase()}|${value & 7}`
+    : operand(value);
+const memoryPolicy: Formatter = (value) => {
+  if (typeof value !== "number") return operand(value);
+  const bits = Object.entries(MEMORY_POLICY_FLAGS).filter(([, bit]) => (value & bit) !== 0);
+  return [flags.enumName(MEMORY_POLICIES, value & 0xff), ...bits.map(([name]) => name)].join("|").toLowerCase();
+};
+
 const withoutAccess = ({ WRONLY, RDWR, ...rest }: OpenFlags) => ({ ...rest, WRONLY, RDWR });
 
 /** How each call's arguments read; calls that are not here have plain ones. */
@@ -52,6 +70,7 @@ const ARGUMENTS: Readonly<Record<string, readonly Formatter[]>> = {
   fsopen: [any, set(flags.FSOPEN)],
   fspick: [fd, any, set(flags.FSPICK)],
   ioctl: [any, oneOf(flags.IOCTL), any],
+  ioprio_set: [(value) => (value === 1 ? "process" : operand(value)), any, ioPriority],
   keyctl: [
     oneOf(flags.KEYCTL),
     any,
@@ -66,6 +85,7 @@ const ARGUMENTS: Readonly<Record<string, readonly Formatter[]>> = {
   open_tree: [fd, any, set(tree)],
   openat: [fd, any, openFlags, octal],
   openat2: [fd, any, any],
+  personality: [oneOf(PERSONALITIES)],
   pidfd_send_signal: [any, signal],
   prctl: [oneOf(flags.PR), any],
   prlimit64: [any, named(RLIMITS), any],
@@ -73,7 +93,10 @@ const ARGUMENTS: Readonly<Record<string, readonly Formatter[]>> = {
   renameat2: [fd, any, fd, any],
   rt_sigaction: [signal, any],
   rt_sigprocmask: [(value) => (value === 2 ? "setmask" : operand(value)), any],
+  sched_setaffinity: [process, any, any],
+  sched_setattr: [process, any],
   sendto: [any, any, any, set(flags.MSG)],
+  set_mempolicy: [memoryPolicy, any, any],
   setns: [any, set(flags.CLONE)],
   setresgid: [any, any, any],
   setresuid: [any, any, any],

@@ -22,7 +22,7 @@ import {
   meet,
   ownProcess,
 } from "./steps/lanes.ts";
-import { applyRlimits, setUmask } from "./steps/limits.ts";
+import { limitOtherUser, limitReady, setUmask } from "./steps/limits.ts";
 import { cleanSlate } from "./steps/prologue.ts";
 import { environmentOf, findHome, findProgram, runProgram } from "./steps/program.ts";
 import { closeReports, writePidFile } from "./steps/start_gate.ts";
@@ -69,6 +69,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   forbidNewPrivileges(box, process);
   findHome(box, environment, uid);
   ownStdio(box, uid, true);
+  limitOtherUser(lanes, process, false);
   becomeUser(box, process, facts);
   hideFromContainer(box);
   findProgram(box, process, environment);
@@ -110,7 +111,7 @@ function joinNamespaces(box: Lane, { namespaces }: ExecRequest): void {
 function readyToRun(lanes: Lanes, process: Process, { pidFile }: ExecRequest): void {
   const { b, host } = lanes;
   meet(lanes, "container", "ready to run");
-  applyRlimits(lanes, process);
+  limitReady(lanes, process, false);
   b.ask(host, "ready", ["pid"]);
   writePidFile(host, pidFile);
   meet(lanes, "host", "go");

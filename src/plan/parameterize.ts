@@ -44,6 +44,7 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
       // The program itself is looked up in ways that depend on its name.
       args: Array.isArray(args) ? [...args.slice(0, 1), ...texts(args.slice(1))!] : args,
       env: Array.isArray(env) ? env.map((entry) => (typeof entry === "string" ? variable(entry, name) : entry)) : env,
+      ...label(process, "selinuxLabel", name),
     };
   }
   if (Array.isArray(mounts)) {
@@ -57,7 +58,7 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
   }
   if (linux !== undefined && isObject(linux)) {
     const { cgroupsPath: _, ...rest } = linux;
-    shape.linux = rest;
+    shape.linux = { ...rest, ...label(linux, "mountLabel", name) };
   }
   if (!hasHooks) delete shape.annotations;
   else {
@@ -115,6 +116,16 @@ function variable(entry: string, name: (text: string) => string): string {
   return isFixed ? entry : entry.slice(0, equals + 1) + name(entry.slice(equals + 1));
 }
 
+/** SELinux tells containers apart by their labels. */
+function label<K extends string>(
+  of: { readonly [key in K]?: string | undefined },
+  key: K,
+  name: (text: string) => string,
+) {
+  const value = of[key];
+  return typeof value === "string" && value !== "" ? { [key]: name(value) } : {};
+}
+
 /** No type guard: the types already say so, but the document may not be what they say. */
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
 
@@ -128,6 +139,7 @@ export function parameterizeExec(process: Process, request: ExecRequest): Parame
       ...process,
       args: args === undefined ? undefined : [...args.slice(0, 1), ...args.slice(1).map(name)],
       env: env?.map((entry) => variable(entry, name)),
+      ...label(process, "selinuxLabel", name),
     } as Process,
     request: {
       ...request,

@@ -76,6 +76,9 @@ export function hostRoot(spec: Spec, kind: "uid" | "gid"): number {
   return mappings.find(({ containerID }) => containerID === 0)?.hostID ?? 0;
 }
 
+/** The container is bound to some CPUs. */
+export const hasCpuset = ({ spec }: Pick<Recipe, "spec">): boolean => (spec.linux?.resources?.cpu?.cpus ?? "") !== "";
+
 /** The rootfs's absolute path. */
 export function rootfsDirectory({ spec, request }: { spec: Spec; request: { bundle: string } }): string {
   const path = spec.root?.path ?? "";

@@ -138,3 +138,6 @@ export const MESSAGE = { FAILURE: 1, TEXT: 2, EVENT: 3 } as const;
 
 /** Second word of a TEXT message: what the text is. */
 export const TEXT = { NOTE: 0, STDOUT: 1, STDERR: 2, EXIT: 3, SIGNAL: 4 } as const;
+
+/** A message whose name begins with this is a warning: the rest are its words, its one value a negative error number. */
+export const WARNING = "warning: ";

@@ -3,18 +3,14 @@
  * them. Pure; what only the host can tell (files, kernel features) is checked where the host is asked.
  */
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
-import { CAPABILITIES, RLIMITS } from "../abi/names.ts";
-import { RunkError } from "../errors.ts";
+import { wrong } from "./errors.ts";
 import { parseMountOptions, PROPAGATION } from "./mount_options.ts";
-import type { Process, Spec } from "./schema.ts";
+import { checkProcess, checkProcessDomains } from "./process_checks.ts";
+import type { Spec } from "./schema.ts";
 import { MS } from "../abi/flags.ts";
 
 /** Something that is allowed but probably not meant. */
 export type Warn = (message: string) => void;
-
-const wrong = (message: string, path: string): never => {
-  throw new RunkError(`${message} [config.json ${path}]`);
-};
 
 /**
  * Checks a container's config.
@@ -31,32 +27,8 @@ export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn)
   checkDevices(spec);
   checkHooks(spec);
   checkPropagation(spec, options.noPivot);
+  checkProcessDomains(spec.linux ?? {}, warn);
   checkNotYet(spec);
-}
-
-/**
- * Checks a process, of config.json or of exec's process.json.
- * @throws {RunkError}
- */
-export function checkProcess(process: Process | undefined, warn: Warn): asserts process is Process {
-  if (process === undefined) return wrong("process property must not be empty", "/process");
-  if (!process.cwd) wrong("Cwd property must not be empty", "/process/cwd");
-  if (!process.cwd!.startsWith("/")) wrong("Cwd must be an absolute path", "/process/cwd");
-  if (process.args === undefined || process.args.length === 0) wrong("args must not be empty", "/process/args");
-  const seen = new Set<string>();
-  process.rlimits?.forEach(({ type, soft, hard }, i) => {
-    const path = `/process/rlimits/${i}`;
-    if (!RLIMITS.includes(type)) wrong(`wrong rlimit value: ${type}`, path);
-    if (seen.has(type)) wrong(`duplicated rlimit ${type}`, path);
-    seen.add(type);
-    if (BigInt(soft) > BigInt(hard)) {
-      wrong(`the soft limit of ${type} (${soft}) is above the hard limit (${hard})`, path);
-    }
-  });
-  const unknown = Object.values(process.capabilities ?? {}).flat().filter((name) =>
-    name && !CAPABILITIES.includes(name)
-  );
-  if (unknown.length > 0) warn(`ignoring unknown or unavailable capabilities: [${[...new Set(unknown)].join(" ")}]`);
 }
 
 /** The namespaces: known types, each once, with what they need. */
@@ -215,21 +187,12 @@ function checkPropagation(spec: Spec, noPivot: boolean): void {
 }
 
 /** What the schema accepts and runk does not enforce yet is refused: a container must never have less than its config says. */
-function checkNotYet({ process, linux, mounts }: Spec): void {
+function checkNotYet({ linux, mounts }: Spec): void {
   const refuse = (present: unknown, path: string) => {
     if (present) wrong("runk does not enforce this yet", path);
   };
   refuse(linux?.seccomp && (linux.seccomp.defaultAction || linux.seccomp.syscalls?.length), "/linux/seccomp");
-  refuse(linux?.mountLabel, "/linux/mountLabel");
-  refuse(linux?.intelRdt, "/linux/intelRdt");
-  refuse(linux?.memoryPolicy, "/linux/memoryPolicy");
-  refuse(linux?.personality, "/linux/personality");
   refuse(linux?.netDevices && Object.keys(linux.netDevices).length > 0, "/linux/netDevices");
-  refuse(process?.apparmorProfile, "/process/apparmorProfile");
-  refuse(process?.selinuxLabel, "/process/selinuxLabel");
-  refuse(process?.scheduler, "/process/scheduler");
-  refuse(process?.ioPriority, "/process/ioPriority");
-  refuse(process?.execCPUAffinity, "/process/execCPUAffinity");
   mounts?.forEach((mount, i) => {
     const options = parseMountOptions(mount.options ?? []);
     refuse(mount.uidMappings?.length || mount.gidMappings?.length || options.idmap, `/mounts/${i}/uidMappings`);

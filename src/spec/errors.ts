@@ -18,3 +18,8 @@ export class SpecError extends RunkError {
     this.issues = issues;
   }
 }
+
+/** Refuses a config. @throws {RunkError} that ends with the place in it, always */
+export function wrong(message: string, path: string): never {
+  throw new RunkError(`${message} [config.json ${path}]`);
+}

@@ -89,12 +89,15 @@ function setCapabilities(lane: Lane, capabilities: Capabilities, facts: HostFact
   const raised = CAPABILITIES.map((name, number) => ({ name, number })).filter(({ number }) =>
     (ambient & (1n << BigInt(number))) !== 0n
   );
-  // EPERM: not permitted and inheritable; the rest of the container works without, as runc decided.
-  lane.each(
-    raised.map(({ name }) => ({ item: name })),
-    raised.map(({ number }) => [number]),
-    ([number]) => lane.sys("prctl", [PR.CAP_AMBIENT, PR_CAP_AMBIENT.RAISE, number!, 0, 0], { tolerate: [E.PERM] }),
-  );
+  // Not permitted and inheritable: the rest of the container works without, as runc decided.
+  for (const { name, number } of raised) {
+    const [refused, done] = [lane.builder.unique("refused"), lane.builder.unique("raised")];
+    const tolerate = [E.PERM, E.INVAL];
+    lane.sys("prctl", [PR.CAP_AMBIENT, PR_CAP_AMBIENT.RAISE, number, 0, 0], { out: "raised", tolerate, to: refused });
+    lane.jump(done).label(refused);
+    lane.builder.warn(lane, `can't raise ambient capability ${name}`, "raised");
+    lane.label(done);
+  }
 }
 
 /**

@@ -40,7 +40,7 @@ export function becomeRoot(lane: Lane): void {
 }
 
 /** Host lane: a descriptor of /proc/<pid> of the container's process, in slot "process"; opened once. */
-export function processDirectory({ b, host }: Recipe): void {
+export function processDirectory({ b, host }: Pick<Recipe, "b" | "host">): void {
   if (host.steps.some(({ out }) => out === "process")) return;
   const path = b.buffer("process path", 32, { bytes: new TextEncoder().encode("/proc/") });
   host.task("open the container's process in /proc");

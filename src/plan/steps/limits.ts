@@ -6,11 +6,13 @@ import { type Lane, size, slot, text } from "../builder.ts";
 import type { Recipe } from "../recipe.ts";
 import { processDirectory } from "./id_maps.ts";
 import { limitWords } from "./credentials.ts";
+import { type Lanes, meet } from "./lanes.ts";
+import { schedule } from "./scheduling.ts";
 
 const DEFAULT_UMASK = 0o022;
 
-/** Host lane, right after the clone. Resource limits come later (applyRlimits): setting up needs descriptors and memory. */
-export function setLimits(recipe: Recipe, process: Process): void {
+/** Host lane, right after the clone. Resource limits come later: setting up needs descriptors and memory. */
+export function setLimits(recipe: Pick<Recipe, "b" | "host" | "facts">, process: Process): void {
   const { b, host, facts } = recipe;
   if (process.oomScoreAdj === undefined) return;
   const value = String(process.oomScoreAdj);
@@ -26,8 +28,8 @@ export function setLimits(recipe: Recipe, process: Process): void {
   host.close("file");
 }
 
-/** Host lane, when the container's process is set up: it may not raise them itself any more. */
-export function applyRlimits({ host }: Pick<Recipe, "host">, process: Process): void {
+/** Host lane: the process may not raise them itself. */
+function applyRlimits(host: Lane, process: Process): void {
   process.rlimits?.forEach(({ type, soft, hard }, i) => {
     host.task(`set ${type}`, {
       path: `/process/rlimits/${i}`,
@@ -35,6 +37,30 @@ export function applyRlimits({ host }: Pick<Recipe, "host">, process: Process): 
     });
     host.sys("prlimit64", [slot("pid"), RLIMITS.indexOf(type), limitWords(soft, hard), 0]);
   });
+}
+
+/**
+ * Both lanes, before the user changes: what the host lane sets from outside. Only one with CAP_SYS_RESOURCE may limit
+ * another user's process, and not every root has that. Root's own process waits for no one: applyFromOutside comes later.
+ */
+export function limitOtherUser(lanes: Lanes, process: Process, hasCpuset: boolean): void {
+  if (!isLimitedEarly(process)) return;
+  meet(lanes, "container", "about to change the user");
+  applyFromOutside(lanes.host, process, hasCpuset);
+  meet(lanes, "host", "limits set");
+}
+
+/** Host lane, when the container's process is set up: what limitOtherUser has not done. */
+export function limitReady(lanes: Lanes, process: Process, hasCpuset: boolean): void {
+  if (!isLimitedEarly(process)) applyFromOutside(lanes.host, process, hasCpuset);
+}
+
+const isLimitedEarly = ({ user, rlimits = [], scheduler, ioPriority }: Process) =>
+  (user?.uid ?? 0) !== 0 && (rlimits.length > 0 || scheduler !== undefined || ioPriority !== undefined);
+
+function applyFromOutside(host: Lane, process: Process, hasCpuset: boolean): void {
+  applyRlimits(host, process);
+  schedule(host, process, hasCpuset);
 }
 
 export function setUmask(lane: Lane, process: Process): void {

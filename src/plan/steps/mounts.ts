@@ -13,6 +13,7 @@ import type { Recipe } from "../recipe.ts";
 import type { Task } from "../types.ts";
 import { components, makeDirectories, openBeneath } from "./beneath.ts";
 import { mountCgroups } from "./cgroup_mount.ts";
+import { contextParameter } from "./labels.ts";
 import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter, setPropagation } from "./rootfs.ts";
 
 export const ONTO = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
@@ -166,7 +167,12 @@ function mountFresh(recipe: Recipe, entry: MountEntry): void {
   freshMount(
     box,
     mount.type ?? "",
-    [...source, ...superblockFlags(flags).map((name) => [name] as Parameter), ...parameters(options.data)],
+    [
+      ...source,
+      ...superblockFlags(flags).map((name) => [name] as Parameter),
+      ...parameters(options.data),
+      ...(isKernel ? [] : contextParameter(recipe.spec.linux?.mountLabel)),
+    ],
     attributesOf(flags),
   );
   if (keepsMode) box.sys("fchmodat", [slot("mount"), text("."), slot("mode")]);

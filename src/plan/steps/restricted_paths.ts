@@ -8,8 +8,9 @@ import { type Lane, slot, text } from "../builder.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Operand } from "../types.ts";
 import { openBeneath } from "./beneath.ts";
+import { contextParameter } from "./labels.ts";
 import { ONTO } from "./mounts.ts";
-import { freshMount, MOUNT_ATTR_SIZE, mountAttr } from "./rootfs.ts";
+import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter } from "./rootfs.ts";
 
 const CLONE_TREE = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC;
 const NULL_MAJOR = 1;
@@ -58,7 +59,9 @@ export function maskPaths({ b, box, spec }: Recipe): void {
     // The first directory gets a new file system, the others the same one again.
     box.label(directory);
     box.jump(again, { left: slot("mask"), is: "!=", right: 0 });
-    freshMount(box, "tmpfs", [["source", "tmpfs"], ["ro"], ["nr_blocks", "1"], ["nr_inodes", "1"]], MOUNT_ATTR.RDONLY);
+    const label = contextParameter(spec.linux?.mountLabel);
+    const empty: Parameter[] = [["source", "tmpfs"], ["ro"], ["nr_blocks", "1"], ["nr_inodes", "1"], ...label];
+    freshMount(box, "tmpfs", empty, MOUNT_ATTR.RDONLY);
     box.set("mask", slot("mount"));
     box.sys("move_mount", [slot("mask"), text(""), slot("target"), text(""), ONTO]);
     box.close("target").jump(next);

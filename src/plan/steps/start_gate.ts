@@ -3,9 +3,9 @@ import { AT_FDCWD } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import type { Process } from "../../spec/schema.ts";
 import { type Lane, slot, text } from "../builder.ts";
-import { hostRoot, type Recipe } from "../recipe.ts";
+import { hasCpuset, hostRoot, type Recipe } from "../recipe.ts";
 import { meet } from "./lanes.ts";
-import { applyRlimits } from "./limits.ts";
+import { limitReady } from "./limits.ts";
 
 /** Host lane: the pipe on which a created container waits until someone opens it to read. */
 export function makeStartGate({ b, host, spec, request }: Recipe): void {
@@ -29,7 +29,7 @@ export function makeStartGate({ b, host, spec, request }: Recipe): void {
 export function readyToRun(recipe: Recipe, process: Process): void {
   const { b, host, request } = recipe;
   meet(recipe, "container", "ready to run");
-  applyRlimits(recipe, process);
+  limitReady(recipe, process, hasCpuset(recipe));
   host.task("let the starter record the container before it can be started");
   b.ask(host, "ready", ["pid"]);
   if (request.gate === "fifo") {
