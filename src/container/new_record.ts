@@ -24,6 +24,7 @@ export function newRecord(spec: Spec, request: CreateRequest): StateRecord {
   const namespaces = [...namespacesOf(spec).values()];
   const paths = cgroupPaths(request.cgroups);
   const { linux } = spec;
+  const hasUserNamespace = namespaces.some(({ type }) => type === "user");
   return {
     id: request.id,
     init_process_pid: 0,
@@ -35,8 +36,8 @@ export function newRecord(spec: Spec, request: CreateRequest): StateRecord {
       readonlyfs: spec.root?.readonly ?? false,
       hostname: spec.hostname ?? "",
       namespaces: namespaces.map(({ type, path }) => ({ type: NAMES[type], path: path ?? "" })),
-      uid_mappings: mappings(linux?.uidMappings),
-      gid_mappings: mappings(linux?.gidMappings),
+      uid_mappings: hasUserNamespace ? mappings(linux?.uidMappings) : null,
+      gid_mappings: hasUserNamespace ? mappings(linux?.gidMappings) : null,
       cgroups: {
         name: linux?.cgroupsPath ? "" : request.id,
         path: linux?.cgroupsPath ?? "",

@@ -72,7 +72,9 @@ export const isNew = (recipe: Pick<Recipe, "namespaces">, type: NamespaceType): 
 
 /** The host's id behind id 0 of the container's user namespace; 0 without one of its own. */
 export function hostRoot(spec: Spec, kind: "uid" | "gid"): number {
-  const mappings = (kind === "uid" ? spec.linux?.uidMappings : spec.linux?.gidMappings) ?? [];
+  // Mappings without a user namespace mean nothing (checks.ts warns).
+  if (!spec.linux?.namespaces?.some(({ type }) => type === "user")) return 0;
+  const mappings = (kind === "uid" ? spec.linux.uidMappings : spec.linux.gidMappings) ?? [];
   return mappings.find(({ containerID }) => containerID === 0)?.hostID ?? 0;
 }
 

@@ -19,7 +19,7 @@ export type Warn = (message: string) => void;
 export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn): void {
   if (spec.root === undefined) wrong("root must be specified", "/root");
   checkProcess(spec.process, warn);
-  const namespaces = checkNamespaces(spec);
+  const namespaces = checkNamespaces(spec, warn);
   checkNames(spec, namespaces);
   checkRestrictions(spec, namespaces);
   checkSysctls(spec, namespaces);
@@ -32,7 +32,7 @@ export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn)
 }
 
 /** The namespaces: known types, each once, with what they need. */
-function checkNamespaces(spec: Spec): ReadonlyMap<NamespaceType, string | undefined> {
+function checkNamespaces(spec: Spec, warn: Warn): ReadonlyMap<NamespaceType, string | undefined> {
   const result = new Map<NamespaceType, string | undefined>();
   spec.linux?.namespaces?.forEach(({ type, path }, i) => {
     const at = `/linux/namespaces/${i}`;
@@ -56,7 +56,9 @@ function checkNamespaces(spec: Spec): ReadonlyMap<NamespaceType, string | undefi
       );
     }
   } else if (mapped) {
-    wrong("user namespace mappings specified, but user namespace isn't enabled in the config", "/linux/uidMappings");
+    warn(
+      "user namespace mappings specified, but user namespace isn't enabled in the config: they mean nothing [config.json /linux/uidMappings]",
+    );
   }
   const hasOffsets = timeOffsets !== undefined && Object.keys(timeOffsets).length > 0;
   if (result.get("time") !== undefined && hasOffsets) {

@@ -45,6 +45,18 @@ export function makeRootfs(path: string): void {
   Deno.writeTextFileSync(`${path}/etc/group`, "root:x:0:\nuser:x:1000:\n");
 }
 
+let defaultConfig: Promise<string> | undefined;
+
+/** What `runk spec` writes. */
+async function spec(): Promise<string> {
+  const directory = await Deno.makeTempDir({ prefix: "runk-spec-" });
+  const { status, stderr } = await runk(["spec"], { cwd: directory });
+  if (status !== 0) throw new Error(`runk spec: ${stderr}`);
+  const text = await Deno.readTextFile(`${directory}/config.json`);
+  await Deno.remove(directory, { recursive: true });
+  return text;
+}
+
 export interface BoxOptions {
   /** Changes the default config before it is written. */
   readonly config?: (config: Config) => void;
@@ -85,13 +97,9 @@ export class Box implements AsyncDisposable {
 
   /** Writes config.json: the default one, changed. */
   async write(change: (config: Config) => void): Promise<void> {
-    const path = `${this.directory}/config.json`;
-    await Deno.remove(path).catch(() => {});
-    const { status, stderr } = await runk(["spec"], { cwd: this.directory });
-    if (status !== 0) throw new Error(`runk spec: ${stderr}`);
-    const config = JSON.parse(await Deno.readTextFile(path));
+    const config = JSON.parse(await (defaultConfig ??= spec()));
     change(config);
-    await Deno.writeTextFile(path, JSON.stringify(config));
+    await Deno.writeTextFile(`${this.directory}/config.json`, JSON.stringify(config));
   }
 
   /** Runs a command with this box's state root, in its bundle. */

@@ -165,12 +165,18 @@ export function findProgram(lane: Lane, process: Process, environment: Environme
   const candidates = environment.path.split(":").map((directory) => `${directory === "" ? "." : directory}/${name}`);
   lane.set("program", 0);
   const usable = name === "" || environment.path === "" ? [] : candidates;
-  lane.each(usable.map((item) => ({ item })), usable.map((path) => [text(path)]), ([candidate], next) => {
+  const anyRelative = usable.some((path) => !path.startsWith("/"));
+  const columns = usable.map((path) => [text(path), ...(anyRelative ? [path.startsWith("/") ? 0 : 1] : [])]);
+  lane.each(usable.map((item) => ({ item })), columns, ([candidate, relative], next) => {
     const absent = { tolerate: [E.NOENT, E.NOTDIR, E.ACCES, E.LOOP, E.NAMETOOLONG], to: next };
     lane.sys("statx", [AT_FDCWD, candidate!, 0, STATX.TYPE, statx], absent);
     lane.load("mode", 2, statx, STATX_FIELD.mode);
     lane.jump(next, { left: slot("mode"), is: "==", right: S.IFDIR, mask: S_IFMT });
     lane.sys("faccessat2", [AT_FDCWD, candidate!, 1, AT.EACCESS], { tolerate: [E.ACCES, E.PERM], to: next });
+    if (relative !== undefined) {
+      const where = "cannot run executable found relative to current directory";
+      lane.fail(`exec: ${quoted}: ${where}`, { left: relative, is: "!=", right: 0 });
+    }
     lane.set("program", candidate!).jump(found);
   });
   lane.fail(`exec: ${quoted}: executable file not found in $PATH`);
