@@ -67,20 +67,77 @@ export function deviceRules(resources: Resources | undefined): DeviceRule[] {
   return [...own, ...DEFAULT_RULES];
 }
 
-/**
- * The rules as writes into devices.allow and devices.deny of a new v1 cgroup, which has its parent's access. A leading
- * rule for everything becomes the one word "a"; a rule for everything on a new cgroup that allows changes nothing.
- */
-export function deviceWritesV1(rules: readonly DeviceRule[]): { file: string; value: string; path?: string }[] {
-  return rules.map(({ allow, type, major, minor, access, path }) => {
-    const number = (value: number | bigint) => BigInt(value) === -1n ? "*" : String(value);
-    const everything = type === "a" && BigInt(major) === -1n && BigInt(minor) === -1n && isFull(access);
-    return {
-      file: allow ? "devices.allow" : "devices.deny",
-      value: everything ? "a" : `${type} ${number(major)}:${number(minor)} ${access}`,
-      ...(path === undefined ? {} : { path }),
-    };
-  });
+/** What rules come to: everything but the exceptions, or nothing but them. */
+export interface DeviceAccess {
+  readonly allowsAll: boolean;
+  /** Each device once; allowed ones where not all are, denied ones where all are. */
+  readonly exceptions: readonly DeviceRule[];
 }
 
-const isFull = (access: string) => "rwm".split("").every((letter) => access.includes(letter));
+/**
+ * Rules taken together, by the kernel's own way with them: one for everything starts afresh, later ones add to the
+ * exceptions or take from them. Before the first rule nothing is allowed.
+ * @throws {RunkError} for a rule that would have to take a part out of an exception for more: the kernel cannot, and
+ * would say nothing
+ */
+export function deviceAccess(rules: readonly DeviceRule[]): DeviceAccess {
+  let allowsAll = false;
+  const exceptions = new Map<string, DeviceRule>();
+  for (const rule of rules) {
+    if (rule.type === "a") {
+      allowsAll = rule.allow;
+      exceptions.clear();
+      continue;
+    }
+    const name = deviceName(rule);
+    const known = exceptions.get(name);
+    const isException = rule.allow !== allowsAll;
+    if (!isException) refuseHole(rule, exceptions);
+    const access = letters((letter) => {
+      const isKnown = known?.access.includes(letter) ?? false;
+      return rule.access.includes(letter) ? isException : isKnown;
+    });
+    if (access === "") exceptions.delete(name);
+    else exceptions.set(name, { ...(isException ? rule : known!), access });
+  }
+  return { allowsAll, exceptions: [...exceptions.values()] };
+}
+
+function refuseHole(rule: DeviceRule, exceptions: ReadonlyMap<string, DeviceRule>): void {
+  const { type, major, minor, access, path } = rule;
+  const name = deviceName(rule);
+  for (const wider of [{ type, major: ALL, minor }, { type, major, minor: ALL }, { type, major: ALL, minor: ALL }]) {
+    const known = deviceName(wider) === name ? undefined : exceptions.get(deviceName(wider));
+    if (known === undefined || !access.split("").some((letter) => known.access.includes(letter))) continue;
+    throw new RunkError(
+      `requested rule [${name} ${access}] not supported by devices cgroupv1 (cannot punch hole in existing wildcard rule [${
+        deviceName(known)
+      } ${known.access}])${path === undefined ? "" : ` [config.json ${path}]`}`,
+    );
+  }
+}
+
+const deviceName = ({ type, major, minor }: Pick<DeviceRule, "type" | "major" | "minor">) =>
+  `${type} ${number(major)}:${number(minor)}`;
+const number = (value: number | bigint) => (BigInt(value) === -1n ? "*" : String(value));
+const letters = (has: (letter: string) => boolean) => "rwm".split("").filter(has).join("");
+
+export interface DeviceWrite {
+  readonly file: "devices.allow" | "devices.deny";
+  readonly value: string;
+  readonly path?: string;
+}
+
+/** The access as writes into files of a v1 cgroup, as few as there can be: the first starts afresh. */
+export function deviceWritesV1(
+  { allowsAll, exceptions }: DeviceAccess,
+): [first: DeviceWrite, ...exceptions: DeviceWrite[]] {
+  return [
+    { file: allowsAll ? "devices.allow" : "devices.deny", value: "a", path: "/linux/resources/devices" },
+    ...exceptions.map((rule): DeviceWrite => ({
+      file: allowsAll ? "devices.deny" : "devices.allow",
+      value: `${deviceName(rule)} ${rule.access}`,
+      ...(rule.path === undefined ? {} : { path: rule.path }),
+    })),
+  ];
+}

@@ -15,6 +15,11 @@ export const COMMANDS: readonly Entry[] = [
     summary: "delete what a container holds: processes, cgroups, its state",
     load: () => import("./delete.ts"),
   },
+  {
+    name: "events",
+    summary: "show a container's statistics as they change, and when it runs out of memory",
+    load: () => import("./events.ts"),
+  },
   { name: "exec", summary: "run a process in a container", load: () => import("./exec.ts") },
   {
     name: "kill",
@@ -22,13 +27,17 @@ export const COMMANDS: readonly Entry[] = [
     load: () => import("./kill.ts"),
   },
   { name: "list", summary: "list the containers of a state root", load: () => import("./list.ts") },
+  { name: "pause", summary: "stop all processes of a container", load: () => import("./pause.ts") },
   {
     name: "plan",
     summary: "show every system call that creating a container would issue, without issuing any",
     load: () => import("./plan.ts"),
   },
+  { name: "ps", summary: "show the processes of a container", load: () => import("./ps.ts") },
+  { name: "resume", summary: "let the processes of a paused container go on", load: () => import("./resume.ts") },
   { name: "run", summary: "create and start a container", load: () => import("./run.ts") },
   { name: "spec", summary: "write a new config.json", load: () => import("./spec.ts") },
   { name: "start", summary: "let a created container run its program", load: () => import("./start.ts") },
   { name: "state", summary: "show the state of a container", load: () => import("./state.ts") },
+  { name: "update", summary: "change the limits of a container", load: () => import("./update.ts") },
 ];

@@ -16,11 +16,12 @@ import type { Plan } from "../plan/types.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { Spec } from "../spec/schema.ts";
 import type { StateRecord } from "../state/record.ts";
+import type { ResourcesRecord } from "../state/resources.ts";
 import { processStat } from "../state/status.ts";
 import * as store from "../state/store.ts";
 import { planOf } from "./plan_of.ts";
 import type { Relocatable } from "../init/relocatable.ts";
-import { newRecord, withProcess } from "./new_record.ts";
+import { newRecord, withLimits, withProcess } from "./new_record.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** Who makes a container's cgroups; "disabled": no one, it stays in those of the caller. */
@@ -120,6 +121,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     paths = cgroupPaths(request.cgroups);
     store.saveIntent(runtime.root, { id, cgroup_paths: paths });
     let record: StateRecord | undefined;
+    let limits: Promise<ResourcesRecord> | undefined;
     await carryOut(relocatable, {
       argv: [runtime.program, "init"],
       values,
@@ -130,6 +132,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
       warn: runtime.warn,
       meanwhile: () => {
         record = newRecord(spec, request);
+        limits = limitsOf(spec);
         options.meanwhile?.();
       },
       ...(options.patch === undefined ? {} : { patch: options.patch }),
@@ -143,7 +146,8 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
         helper: ([helper]) => {
           helpers.push(helper!);
         },
-        ready: () => {
+        ready: async () => {
+          if (limits !== undefined) record = withLimits(record!, await limits);
           store.save(runtime.root, record!);
           store.removeIntent(runtime.root, id);
         },
@@ -155,6 +159,13 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     await cleanUp(runtime, id, pid, helpers, paths);
     throw explain(error);
   }
+}
+
+/** The limits to record; most small configs have only device rules, which `update` does not change. */
+function limitsOf({ linux }: Spec): Promise<ResourcesRecord> | undefined {
+  const { devices: _, ...limits } = linux?.resources ?? {};
+  if (Object.keys(limits).length === 0) return undefined;
+  return import("../state/resources.ts").then(({ recordResources }) => recordResources(limits));
 }
 
 /** runc's words in front of a failed set-up, which clients show to users. */

@@ -5,6 +5,7 @@ import { type CreateRequest, namespacesOf, rootfsDirectory } from "../plan/recip
 import { OCI_VERSION } from "../spec/version.ts";
 import type { Hook, IdMappings, Spec } from "../spec/schema.ts";
 import { type HookRecord, RECORD_VERSION, type StateRecord } from "../state/record.ts";
+import type { ResourcesRecord } from "../state/resources.ts";
 
 const NANOSECONDS = 1e9;
 /** runc's names of namespaces. */
@@ -73,6 +74,12 @@ export const withProcess = (record: StateRecord, pid: number, start: number): St
       [type, { file }],
     ) => [NAMES[type as keyof typeof NAMES], `/proc/${pid}/ns/${file}`]),
   ),
+});
+
+/** The record with its limits. */
+export const withLimits = (record: StateRecord, limits: ResourcesRecord): StateRecord => ({
+  ...record,
+  config: { ...record.config, cgroups: { ...record.config.cgroups, ...limits } },
 });
 
 /** RFC 3339 in UTC, as Go writes it: without the fraction's trailing zeros. */

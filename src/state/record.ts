@@ -2,6 +2,7 @@
  * The record of a container in state.json. Keys that runc's file has keep runc's names and meaning, so that either
  * program can list, inspect, signal and delete the other's containers. What only runk needs stands under "runk".
  */
+import type { ResourcesRecord } from "./resources.ts";
 
 /** Version of the "runk" part; a reader refuses a newer one. */
 export const RECORD_VERSION = 1;
@@ -28,7 +29,7 @@ export interface ConfigRecord {
   readonly gid_mappings?:
     | readonly { readonly container_id: number; readonly host_id: number; readonly size: number }[]
     | null;
-  readonly cgroups: {
+  readonly cgroups: ResourcesRecord & {
     readonly name?: string;
     readonly path?: string;
     readonly parent?: string;

@@ -4,7 +4,7 @@
  */
 import { osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
-import { formatJson } from "../spec/json.ts";
+import { formatJson, parseJson } from "../spec/json.ts";
 import { RECORD_VERSION, type StateRecord } from "./record.ts";
 
 const ROOT_MODE = 0o700;
@@ -108,7 +108,7 @@ export function load(root: string, id: string): StateRecord {
   }
   let record: StateRecord;
   try {
-    record = JSON.parse(text);
+    record = parseJson(text) as StateRecord;
   } catch (error) {
     throw new RunkError(`${path} is not JSON; \`delete --force\` removes the container`, { cause: error });
   }

@@ -1,6 +1,6 @@
 /** What only v1 needs of a container's cgroups: inherited cpusets, device rules in files, a directory for each controller. */
 import { AT_FDCWD } from "../../abi/flags.ts";
-import { deviceRules, deviceWritesV1 } from "../../cgroup/devices.ts";
+import { type DeviceAccess, deviceAccess, deviceRules, deviceWritesV1 } from "../../cgroup/devices.ts";
 import type { CgroupDirectory } from "../../cgroup/paths.ts";
 import { writesV1 } from "../../cgroup/v1.ts";
 import type { CgroupWrite } from "../../cgroup/writes.ts";
@@ -29,7 +29,7 @@ export function limitV1({ host, request: { cgroups } }: Recipe, resources: Resou
     for (const controller of directory.controllers) {
       const own = writes.filter((write) => write.controller === controller);
       if (controller === "cpuset") inheritCpuset(host, directory, own);
-      if (controller === "devices") limitDevices(host, directory, deviceRules(resources));
+      if (controller === "devices") limitDevices(host, directory, deviceAccess(deviceRules(resources)));
       writeLimits(host, directory.path, own);
     }
   }
@@ -65,29 +65,30 @@ function inheritCpuset(host: Lane, directory: CgroupDirectory, own: readonly Cgr
   );
 }
 
-/** Rules go into devices.deny and devices.allow one by one, in order. */
-function limitDevices(host: Lane, { path }: CgroupDirectory, rules: ReturnType<typeof deviceRules>): void {
+/**
+ * Rules go into devices.deny and devices.allow one by one. A new cgroup has its parent's access: where all is allowed,
+ * there is nothing to start with, unless the cgroup was there before.
+ */
+function limitDevices(host: Lane, { path }: CgroupDirectory, access: DeviceAccess): void {
   const { O } = host.builder;
-  const files = ["devices.deny", "devices.allow"];
-  host.task("limit access to devices", { path: "/linux/resources/devices" });
-  for (const file of files) {
-    host.sys("openat", [AT_FDCWD, text(`${path}/${file}`), O.WRONLY | O.CLOEXEC], { out: file });
-  }
-  const writes = deviceWritesV1(rules);
-  host.each(
-    writes.map(({ file, value, path }) => ({
-      item: `${file.replace("devices.", "")} "${value}"`,
-      ...(path === undefined ? {} : { path }),
-    })),
-    // Which of the two files is a number here, and a slot in the loop.
-    writes.map(({ file, value }) => [files.indexOf(file), text(value), size(value)]),
-    ([file, value, length], next) => {
-      const allow = host.builder.unique("allow");
-      host.jump(allow, { left: file!, is: "==", right: 1 });
-      host.sys("write", [slot("devices.deny"), value!, length!]);
-      host.jump(next);
-      host.label(allow).sys("write", [slot("devices.allow"), value!, length!]);
-    },
-  );
-  host.close(...files);
+  const [first, ...exceptions] = deviceWritesV1(access);
+  const write = (file: string, body: () => void) => {
+    host.sys("openat", [AT_FDCWD, text(`${path}/${file}`), O.WRONLY | O.CLOEXEC], { out: "devices" });
+    body();
+    host.close("devices");
+  };
+  const isNew = host.builder.unique("new devices cgroup");
+  host.task(access.allowsAll ? "allow all devices" : "deny all devices", { path: "/linux/resources/devices" });
+  if (access.allowsAll) host.jump(isNew, { left: slot("existing"), is: "==", right: 0 });
+  write(first.file, () => host.sys("write", [slot("devices"), text(first.value), size(first.value)]));
+  host.label(isNew);
+  if (exceptions.length === 0) return;
+  const verb = access.allowsAll ? "deny" : "allow";
+  host.task(`${verb} single devices`, { path: "/linux/resources/devices", error: `cannot ${verb} device {item}` });
+  write(exceptions[0]!.file, () =>
+    host.each(
+      exceptions.map(({ value, path }) => ({ item: value, ...(path === undefined ? {} : { path }) })),
+      exceptions.map(({ value }) => [text(value), size(value)]),
+      ([value, length]) => host.sys("write", [slot("devices"), value!, length!]),
+    ));
 }
