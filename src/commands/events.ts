@@ -1,6 +1,5 @@
 /** runk events */
-import { type ContainerEvent, events, stats } from "../container/events.ts";
-import type { CgroupStats } from "../cgroup/stats.ts";
+import { type CgroupStats, type ContainerEvent, events, stats } from "../container/events.ts";
 import { RunkError } from "../errors.ts";
 import { formatJson } from "../spec/json.ts";
 import type { Command } from "./command.ts";

@@ -1,6 +1,5 @@
 /** The statistics of a container as a table that is refreshed in place. */
-import type { ContainerEvent } from "../container/events.ts";
-import type { BlkioEntry, CgroupStats } from "../cgroup/stats.ts";
+import type { BlkioEntry, CgroupStats, ContainerEvent } from "../container/events.ts";
 
 const HEADER = ["ID", "CPU %", "MEMORY / LIMIT", "PIDS / LIMIT", "READ / WRITTEN", "OUT OF MEMORY"] as const;
 const GAP = 3;

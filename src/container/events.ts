@@ -6,6 +6,8 @@ import { RunkError } from "../errors.ts";
 import { find, openInit } from "./find.ts";
 import type { Runtime } from "./runtime.ts";
 
+export type { BlkioEntry, CgroupStats } from "../cgroup/stats.ts";
+
 export type ContainerEvent = { readonly type: "stats"; readonly stats: CgroupStats } | { readonly type: "oom" };
 
 /** @throws {RunkError} when the container is not running */
