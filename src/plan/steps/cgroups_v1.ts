@@ -77,11 +77,15 @@ function limitDevices(host: Lane, { path }: CgroupDirectory, access: DeviceAcces
     body();
     host.close("devices");
   };
-  const isNew = host.builder.unique("new devices cgroup");
   host.task(access.allowsAll ? "allow all devices" : "deny all devices", { path: "/linux/resources/devices" });
-  if (access.allowsAll) host.jump(isNew, { left: slot("existing"), is: "==", right: 0 });
-  write(first.file, () => host.sys("write", [slot("devices"), text(first.value), size(first.value)]));
-  host.label(isNew);
+  const reset = () =>
+    write(first.file, () => host.sys("write", [slot("devices"), text(first.value), size(first.value)]));
+  if (access.allowsAll) {
+    const isNew = host.builder.unique("new devices cgroup");
+    host.jump(isNew, { left: slot("existing"), is: "==", right: 0 });
+    reset();
+    host.label(isNew);
+  } else reset();
   if (exceptions.length === 0) return;
   const verb = access.allowsAll ? "deny" : "allow";
   host.task(`${verb} single devices`, { path: "/linux/resources/devices", error: `cannot ${verb} device {item}` });
