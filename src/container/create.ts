@@ -13,6 +13,7 @@ import { holdsReserved } from "../plan/parameters.ts";
 import { parameterize } from "../plan/parameterize.ts";
 import { type CreateRequest, rootfsDirectory } from "../plan/recipe.ts";
 import type { Plan } from "../plan/types.ts";
+import { StepError } from "../init/drive.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { Spec } from "../spec/schema.ts";
 import type { StateRecord } from "../state/record.ts";
@@ -157,6 +158,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     return record!;
   } catch (error) {
     await cleanUp(runtime, id, pid, helpers, paths);
+    if (request.pidFile !== undefined && pid > 0) removePidFile(request.pidFile, pid, error);
     throw explain(error);
   }
 }
@@ -170,7 +172,7 @@ function limitsOf({ linux }: Spec): Promise<ResourcesRecord> | undefined {
 
 /** runc's words in front of a failed set-up, which clients show to users. */
 function explain(error: unknown): unknown {
-  if (!(error instanceof RunkError) || error.name !== "StepError") return error;
+  if (!(error instanceof StepError)) return error;
   return new RunkError(`unable to start container process: ${error.message}`);
 }
 
@@ -192,6 +194,21 @@ async function cleanUp(
     runtime.warn(String(error instanceof Error ? error.message : error));
   }
   store.remove(runtime.root, id);
+}
+
+/** The pid file of a process that failed right after it was written, and its draft when the executor died over it. */
+function removePidFile(path: string, pid: number, error: unknown): void {
+  const slash = path.lastIndexOf("/") + 1;
+  // A host lane that failed has undone its work; a draft that was in its way is someone else's.
+  const isDraftOurs = error instanceof StepError && error.failures.every(({ step }) => step.lane !== "host");
+  const files = isDraftOurs ? [path, `${path.slice(0, slash)}.${path.slice(slash)}`] : [path];
+  for (const file of files) {
+    try {
+      if (file !== path || Deno.readTextFileSync(path) === String(pid)) Deno.removeSync(file);
+    } catch {
+      // not written
+    }
+  }
 }
 
 /** @throws {RunkError} when processes of someone else are in the container's cgroup */
