@@ -11,6 +11,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   "/bin/busybox": "busybox-static",
   "/usr/sbin/runc": "runc",
   "/usr/bin/containerd": "containerd",
+  "/usr/sbin/dockerd": "docker.io",
   "/usr/bin/qemu-aarch64-static": "qemu-user-static",
   "/usr/sbin/debootstrap": "debootstrap",
 };

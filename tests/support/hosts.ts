@@ -1,0 +1,166 @@
+/** containerd, and dockerd upon it, in a temporary directory: their own state, sockets and cgroup. */
+import { newId } from "./box.ts";
+import { Daemon, sweep } from "./daemon.ts";
+import { makeImage } from "./image.ts";
+import { run, RUNK } from "./runk.ts";
+import type { Side } from "./side_by_side.ts";
+import { which } from "./test.ts";
+
+/** Debian's; another docker in front of it on the PATH may not talk to its daemon. */
+export const DOCKER = "/usr/bin/docker";
+
+/** What a host for clients has, whatever the client. */
+export class ClientHost {
+  readonly directory: string;
+  readonly image: string;
+  /** The cgroup under which all containers are. */
+  readonly cgroup = newId();
+  /** Programs by runtime: symbolic links, which a test may turn to another program. */
+  readonly runtimes: { readonly runc: string; readonly runk: string };
+  #sides = 0;
+
+  private constructor(directory: string, image: string) {
+    this.directory = directory;
+    this.image = image;
+    this.runtimes = { runc: `${directory}/bin/runc`, runk: `${directory}/bin/runk` };
+  }
+
+  static async create(): Promise<ClientHost> {
+    const directory = await Deno.makeTempDir({ prefix: "runk-clients-" });
+    const host = new ClientHost(directory, await makeImage(directory));
+    await Deno.mkdir(`${directory}/bin`);
+    await Deno.symlink(which("runc")!, host.runtimes.runc);
+    await Deno.symlink(await Deno.realPath(RUNK), host.runtimes.runk);
+    return host;
+  }
+
+  /** Makes a host and starts a client upon it; when that fails, nothing of either is left. */
+  static async with<T>(start: (host: ClientHost) => Promise<T>): Promise<T> {
+    const host = await ClientHost.create();
+    try {
+      return await start(host);
+    } catch (error) {
+      await host.remove();
+      throw error;
+    }
+  }
+
+  /** A side of a comparison, with a name and a directory of its own. */
+  side(runtime: "runc" | "runk", env: Record<string, string> = {}): Side {
+    const name = `${runtime === "runc" ? "theirs" : "our"}${++this.#sides}x${Deno.pid}`;
+    const directory = `${this.directory}/${name}`;
+    Deno.mkdirSync(directory);
+    return { runtime, name, directory, env: { IMAGE_FILE: this.image, ...env } };
+  }
+
+  /** Ends everything that still runs, and removes the directory. */
+  async remove(): Promise<void> {
+    await sweep(this.directory, this.cgroup);
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+/** A containerd without CRI. */
+export class Containerd {
+  readonly host: ClientHost;
+  readonly socket: string;
+  #daemon: Daemon | undefined;
+
+  private constructor(host: ClientHost) {
+    this.host = host;
+    this.socket = `${host.directory}/containerd.sock`;
+  }
+
+  static async start(host: ClientHost): Promise<Containerd> {
+    const containerd = new Containerd(host);
+    const { directory } = host;
+    const disabled = ["grpc.v1.cri", "internal.v1.opt", ...snapshotters].map((name) => `"io.containerd.${name}"`);
+    await Deno.writeTextFile(
+      `${directory}/containerd.toml`,
+      `version = 2
+root = "${directory}/containerd"
+state = "${directory}/containerd-state"
+disabled_plugins = [${disabled.join(", ")}]
+[grpc]
+address = "${containerd.socket}"
+[ttrpc]
+address = "${containerd.socket}.ttrpc"
+`,
+    );
+    await containerd.restart();
+    return containerd;
+  }
+
+  /** Starts it, again when it has ended. */
+  async restart(): Promise<void> {
+    this.#daemon = await Daemon.start({
+      program: "containerd",
+      args: ["-c", `${this.host.directory}/containerd.toml`],
+      log: `${this.host.directory}/containerd.log`,
+      isReady: async () => (await run("ctr", ["-a", this.socket, "version"])).status === 0,
+    });
+  }
+
+  stop = (): Promise<void> => this.#daemon!.stop();
+  kill = (): Promise<void> => this.#daemon!.kill();
+}
+
+const snapshotters = ["btrfs", "zfs", "devmapper", "aufs"].map((name) => `snapshotter.v1.${name}`);
+
+/** A dockerd without networks. Its runtimes are called runc (its own name for the default), runk, and swap. */
+export class Docker {
+  readonly host: ClientHost;
+  readonly env: Record<string, string>;
+  readonly #containerd: Containerd;
+  readonly #daemon: Daemon;
+
+  private constructor(host: ClientHost, containerd: Containerd, daemon: Daemon, env: Record<string, string>) {
+    this.host = host;
+    this.env = env;
+    this.#containerd = containerd;
+    this.#daemon = daemon;
+  }
+
+  static async start(host: ClientHost): Promise<Docker> {
+    const containerd = await Containerd.start(host);
+    const { directory } = host;
+    const env = { DOCKER_HOST: `unix://${directory}/docker.sock`, DOCKER_CONFIG: directory };
+    await Deno.writeTextFile(`${directory}/daemon.json`, "{}");
+    const options = {
+      "--config-file": `${directory}/daemon.json`,
+      "--containerd": containerd.socket,
+      "--data-root": `${directory}/docker`,
+      "--exec-root": `${directory}/docker-exec`,
+      "--pidfile": `${directory}/docker.pid`,
+      "--host": env.DOCKER_HOST,
+      "--bridge": "none",
+      "--iptables": "false",
+      "--exec-opt": "native.cgroupdriver=cgroupfs",
+      "--cgroup-parent": `/${host.cgroup}`,
+    };
+    const daemon = await Daemon.start({
+      program: "dockerd",
+      args: [
+        ...Object.entries(options).map(([name, value]) => `${name}=${value}`),
+        `--add-runtime=runk=${host.runtimes.runk}`,
+      ],
+      // BuildKit takes the runc that it finds first.
+      env: { PATH: `${directory}/bin:${Deno.env.get("PATH")}:/usr/sbin:/sbin` },
+      log: `${directory}/dockerd.log`,
+      isReady: async () => (await run(DOCKER, ["version"], { env })).status === 0,
+    });
+    const loaded = await run(DOCKER, ["load", "--input", host.image], { env });
+    if (loaded.status !== 0) throw new Error(`docker load: ${loaded.stderr}`);
+    return new Docker(host, containerd, daemon, env);
+  }
+
+  side(runtime: "runc" | "runk"): Side {
+    return this.host.side(runtime, { ...this.env, PATH: `/usr/bin:/bin:${Deno.env.get("PATH")}` });
+  }
+
+  async stop(): Promise<void> {
+    await this.#daemon.stop();
+    await this.#containerd.stop();
+    await this.host.remove();
+  }
+}
