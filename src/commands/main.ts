@@ -1,6 +1,5 @@
 /** The command line: global options, the command, and the one place that reports an error and chooses the exit status. */
 import { errorChain, RunkError, UsageError } from "../errors.ts";
-import { pollBlocking } from "../../ffi/poll.ts";
 import { type Log, openLog } from "../log.ts";
 import type { Runtime } from "../container/runtime.ts";
 import { cgroupManager, type Command, type Context } from "./command.ts";
@@ -72,7 +71,8 @@ export async function main(args: readonly string[], program: Program): Promise<n
       root,
       planCache: `${defaultRoot(program.name)}-plans`,
       program: program.name,
-      poll: pollBlocking,
+      // Loaded by who waits: `state` and `list` need no native code at all.
+      poll: async (...args) => (await import("../../ffi/poll.ts")).pollBlocking(...args),
       environment: () => Object.entries(Deno.env.toObject()).map(([key, value]) => `${key}=${value}`),
       warn: (message) => log.write("warning", message),
       debug: (message) => log.write("debug", message),

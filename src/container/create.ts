@@ -22,7 +22,6 @@ import { processStat } from "../state/status.ts";
 import * as store from "../state/store.ts";
 import { planOf } from "./plan_of.ts";
 import type { Relocatable } from "../init/relocatable.ts";
-import { newRecord, withLimits, withProcess } from "./new_record.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** Who makes a container's cgroups; "disabled": no one, it stays in those of the caller. */
@@ -99,7 +98,7 @@ export interface MakeOptions {
   /** Descriptors for standard streams or the console, as the plan's inputs name them. */
   readonly inputs: Readonly<Record<string, Fd>>;
   /** Work for the time that the kernel needs. */
-  readonly meanwhile?: () => void;
+  readonly meanwhile?: () => void | Promise<void>;
   /** For tests: see CarryOutOptions. */
   readonly patch?: CarryOutOptions["patch"];
 }
@@ -114,13 +113,14 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   const { id } = request;
   checkRootfs(rootfsDirectory({ spec, request }));
   checkPreserved(request.preserveFds);
-  using _lock = await store.reserve(runtime.root, id);
+  using _lock = store.reserve(runtime.root, id);
   let pid = 0;
   const helpers: number[] = [];
   let paths: Record<string, string> = {};
   try {
     paths = cgroupPaths(request.cgroups);
     store.saveIntent(runtime.root, { id, cgroup_paths: paths });
+    let records: typeof import("./new_record.ts");
     let record: StateRecord | undefined;
     let limits: Promise<ResourcesRecord> | undefined;
     await carryOut(relocatable, {
@@ -131,16 +131,17 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
       plan: prepared.plan,
       poll: runtime.poll,
       warn: runtime.warn,
-      meanwhile: () => {
-        record = newRecord(spec, request);
+      meanwhile: async () => {
+        records = await import("./new_record.ts");
+        record = records.newRecord(spec, request);
         limits = limitsOf(spec);
-        options.meanwhile?.();
+        await options.meanwhile?.();
       },
       ...(options.patch === undefined ? {} : { patch: options.patch }),
       handlers: {
         cloned: ([made]) => {
           pid = made!;
-          record = withProcess(record!, pid, processStat(pid)?.start ?? 0);
+          record = records.withProcess(record!, pid, processStat(pid)?.start ?? 0);
         },
         // A cgroup of that name is there already.
         existing: () => checkUnused(paths),
@@ -148,7 +149,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
           helpers.push(helper!);
         },
         ready: async () => {
-          if (limits !== undefined) record = withLimits(record!, await limits);
+          if (limits !== undefined) record = records.withLimits(record!, await limits);
           store.save(runtime.root, record!);
           store.removeIntent(runtime.root, id);
         },

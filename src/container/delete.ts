@@ -7,7 +7,8 @@ import { RunkError, SysError } from "../errors.ts";
 import type { StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
 import { destroy } from "./destroy.ts";
-import { find, openInit } from "./find.ts";
+import { find } from "./find.ts";
+import { openInit } from "./open_init.ts";
 import type { Runtime } from "./runtime.ts";
 
 const KILL_PATIENCE = 10_000;

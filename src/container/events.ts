@@ -3,7 +3,8 @@ import { watchOom } from "../cgroup/oom.ts";
 import { pidsBelow, processDirectory } from "../cgroup/processes.ts";
 import { type CgroupStats, readStats } from "../cgroup/stats.ts";
 import { RunkError } from "../errors.ts";
-import { find, openInit } from "./find.ts";
+import { find } from "./find.ts";
+import { openInit } from "./open_init.ts";
 import type { Runtime } from "./runtime.ts";
 
 export type { BlkioEntry, CgroupStats } from "../cgroup/stats.ts";

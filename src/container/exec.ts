@@ -11,12 +11,13 @@ import { holdsReserved } from "../plan/parameters.ts";
 import { parameterizeExec } from "../plan/parameterize.ts";
 import type { Stdio } from "../plan/recipe.ts";
 import { attend, catchSignals } from "../process/attend.ts";
-import { type ForegroundIo, pipes, terminal } from "../process/stdio.ts";
+import { type ForegroundIo, pipes } from "../process/stdio.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { label, type StateRecord } from "../state/record.ts";
 import { detachedStdio } from "./run.ts";
-import { find, openInit } from "./find.ts";
+import { find } from "./find.ts";
+import { openInit } from "./open_init.ts";
 import { checkPreserved } from "./create.ts";
 import { planOf } from "./plan_of.ts";
 import type { Runtime } from "./runtime.ts";
@@ -127,7 +128,7 @@ export async function exec(
   }
   using signals = catchSignals();
   const isTerminal = process.terminal ?? false;
-  const io = isTerminal ? terminal() : pipes(hostRootOf(record));
+  const io = isTerminal ? (await import("../process/terminal.ts")).terminal() : pipes(hostRootOf(record));
   try {
     const pid = await run(isTerminal ? "terminal" : "pipes", io.inputs);
     return await attend({ pid, poll: runtime.poll, signals, ...io.connect(), interruptEnds: isTerminal });

@@ -1,9 +1,7 @@
 /** A container's record with its status, for commands on existing containers. */
-import { pidfdOpen } from "../../ffi/process.ts";
-import type { Fd } from "../../ffi/fd.ts";
-import { RunkError, SysError } from "../errors.ts";
+import { RunkError } from "../errors.ts";
 import type { StateRecord } from "../state/record.ts";
-import { isAlive, type Status, statusOf } from "../state/status.ts";
+import { type Status, statusOf } from "../state/status.ts";
 import * as store from "../state/store.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -30,19 +28,4 @@ export async function withContainer<T>(
   using lock = await store.lock(runtime.root, id);
   if (!lock.isCurrent()) throw new RunkError(store.DOES_NOT_EXIST);
   return await work(find(runtime, id));
-}
-
-/** A pidfd of the container's first process; undefined when it is gone. The start time guards against a reused pid. */
-export function openInit(record: StateRecord): Fd | undefined {
-  let pidfd: Fd;
-  try {
-    pidfd = pidfdOpen(record.init_process_pid);
-  } catch (error) {
-    if (error instanceof SysError) return undefined;
-    throw error;
-  }
-  // The pidfd holds whoever has the pid now; if that is the recorded process, it stays that one.
-  if (isAlive(record)) return pidfd;
-  pidfd.close();
-  return undefined;
 }

@@ -1,4 +1,5 @@
 /** The life of a container from its first instruction to its removal, for a command that stays with it. */
+import type { SignalPipe } from "../../ffi/signals.ts";
 import { attend, catchSignals } from "../process/attend.ts";
 import type { ForegroundIo } from "../process/stdio.ts";
 import type { StateRecord } from "../state/record.ts";
@@ -10,16 +11,20 @@ export interface AttendOptions {
   /** Do not delete the container at its end. */
   readonly keep: boolean;
   readonly isTerminal: boolean;
+  /** Signals that are caught already. */
+  readonly signals: SignalPipe | undefined;
 }
+
+export { catchSignals };
 
 /** Runs the poststart hooks, stays with the program to its end and deletes the container; returns the exit status. */
 export async function attendToEnd(
   runtime: Runtime,
   record: StateRecord,
   io: ForegroundIo,
-  { keep, isTerminal }: AttendOptions,
+  { keep, isTerminal, signals: caught }: AttendOptions,
 ): Promise<number> {
-  using signals = catchSignals();
+  using signals = caught ?? catchSignals();
   await startedOrDestroyed(runtime, record);
   const { poll } = runtime;
   const status = await attend({

@@ -6,7 +6,8 @@ import { killAll } from "../cgroup/processes.ts";
 import { RunkError, SysError } from "../errors.ts";
 import { hasPrivateNamespace } from "../state/record.ts";
 import { isAlive } from "../state/status.ts";
-import { find, openInit } from "./find.ts";
+import { find } from "./find.ts";
+import { openInit } from "./open_init.ts";
 import type { Runtime } from "./runtime.ts";
 
 export const NOT_RUNNING = "container not running";

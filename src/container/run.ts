@@ -1,5 +1,6 @@
 /** create and start in one; in the foreground also the wait for its end, and its removal. */
-import { consoleSocket, type ForegroundIo, pipes, terminal } from "../process/stdio.ts";
+import type { SignalPipe } from "../../ffi/signals.ts";
+import { consoleSocket, type ForegroundIo, pipes } from "../process/stdio.ts";
 import { becomeSubreaper } from "../process/subreaper.ts";
 import { hostRoot } from "../plan/recipe.ts";
 import { create, type Prepared } from "./create.ts";
@@ -38,17 +39,21 @@ export interface ForegroundOptions {
 export async function runForeground(runtime: Runtime, prepared: Prepared, options: ForegroundOptions): Promise<number> {
   const { spec } = prepared;
   const isTerminal = prepared.request.stdio === "terminal";
-  const io = isTerminal ? terminal() : pipes({ uid: hostRoot(spec, "uid"), gid: hostRoot(spec, "gid") });
-  let foreground: Promise<typeof import("./foreground.ts")> | undefined;
+  const io = isTerminal
+    ? (await import("../process/terminal.ts")).terminal()
+    : pipes({ uid: hostRoot(spec, "uid"), gid: hostRoot(spec, "gid") });
+  let foreground: typeof import("./foreground.ts") | undefined;
+  let signals: SignalPipe | undefined;
   try {
     if (options.subreaper) becomeSubreaper();
     // The kernel takes longer to make the container than it takes to load what comes after.
-    const meanwhile = () => {
-      foreground = import("./foreground.ts");
+    const meanwhile = async () => {
+      foreground = await import("./foreground.ts");
+      // A hook may hang: with hooks, signals end this process as long as there is no program to pass them on to.
+      if (spec.hooks === undefined) signals = foreground.catchSignals();
     };
     const record = await create(runtime, prepared, { inputs: io.inputs, meanwhile });
-    const { attendToEnd } = await foreground!;
-    return await attendToEnd(runtime, record, io, { keep: options.keep, isTerminal });
+    return await foreground!.attendToEnd(runtime, record, io, { keep: options.keep, isTerminal, signals });
   } finally {
     io.close();
   }

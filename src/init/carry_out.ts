@@ -3,7 +3,7 @@ import type { Fd } from "../../ffi/fd.ts";
 import type { Poll } from "../../ffi/poll.ts";
 import { socketPair } from "../../ffi/socket.ts";
 import type { Plan } from "../plan/types.ts";
-import { drive, type EventHandlers } from "./drive.ts";
+import type { EventHandlers } from "./drive.ts";
 import { launch } from "./launch.ts";
 import { link } from "./link.ts";
 import type { Relocatable } from "./relocatable.ts";
@@ -24,7 +24,7 @@ export interface CarryOutOptions {
   /** Takes what the plan warns of. */
   readonly warn?: (message: string) => void;
   /** Work for the time between the start of the executor and its first word. */
-  readonly meanwhile?: () => void;
+  readonly meanwhile?: () => void | Promise<void>;
   /** Changes the image before it runs; for tests that make steps fail. */
   readonly patch?: (image: Uint8Array) => Uint8Array;
 }
@@ -42,6 +42,8 @@ export async function carryOut(relocatable: Relocatable, options: CarryOutOption
   const image = link(relocatable, values, numbers);
   const pid = launch(patch?.(image) ?? image, argv, [reportOfExecutor, ...Object.values(inputs)], directory);
   reportOfExecutor.close();
-  options.meanwhile?.();
+  // What comes after the start is loaded after the start.
+  const { drive } = await import("./drive.ts");
+  await options.meanwhile?.();
   await drive(relocatable.messages, pid, report, handlers, options.plan, options.poll, options.warn);
 }

@@ -159,5 +159,12 @@ function pidFileName(path: string, name: (text: string) => string): string {
 
 /** A shape as a text: plans of equal keys are equal but for names. */
 export function shapeKey(build: string, shape: unknown, facts: HostFacts): string {
-  return JSON.stringify([build, shape, facts], (_, value) => (typeof value === "bigint" ? `${value}n` : value));
+  // A replacer is called for every value; what JSON has no numbers for is rare outside of the facts.
+  const { soft, hard } = facts.openFiles;
+  const known = [build, shape, { ...facts, openFiles: `${soft} ${hard}` }];
+  try {
+    return JSON.stringify(known);
+  } catch {
+    return JSON.stringify(known, (_, value) => (typeof value === "bigint" ? `${value}n` : value));
+  }
 }

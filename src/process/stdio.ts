@@ -1,11 +1,10 @@
-/** The caller's side of a container's standard streams: pipes, or a terminal. */
+/** The caller's side of a container's standard streams. */
 import { O } from "../abi/arch.ts";
 import { call } from "../../ffi/call.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { arch } from "../../ffi/libc.ts";
 import { Memory } from "../../ffi/memory.ts";
-import { connectUnix, receiveDescriptor, socketPair } from "../../ffi/socket.ts";
-import { clearOnlcr, copyWindowSize, hostTerminal, TerminalMode } from "../../ffi/terminal.ts";
+import { connectUnix } from "../../ffi/socket.ts";
 import { RunkError } from "../errors.ts";
 import { Pump } from "./pump.ts";
 
@@ -44,39 +43,6 @@ export function pipes(owner: { uid: number; gid: number }): ForegroundIo {
       };
     },
     close: () => [stdin, stdout, stderr, ...ours].forEach((fd) => fd.close()),
-  };
-}
-
-/** A terminal in the container, connected to the one the user sits at, which is raw meanwhile. */
-export function terminal(): ForegroundIo {
-  const host = hostTerminal();
-  const hostFd = typeof host === "number" ? host : host.number;
-  const [ours, theirs] = socketPair("STREAM");
-  let mode: TerminalMode | undefined;
-  let master: Fd | undefined;
-  return {
-    inputs: { console: theirs },
-    connect: () => {
-      theirs.close();
-      master = receiveDescriptor(ours);
-      if (master === undefined) throw new RunkError("the container sent no terminal");
-      clearOnlcr(master.number);
-      mode = TerminalMode.raw(hostFd);
-      const resize = () => copyWindowSize(hostFd, master!.number);
-      resize();
-      return {
-        input: [new Pump(0, master.number)],
-        output: [new Pump(master.number, 1)],
-        onResize: resize,
-      };
-    },
-    close: () => {
-      mode?.restore();
-      master?.close();
-      ours.close();
-      theirs.close();
-      if (typeof host !== "number") host.close();
-    },
   };
 }
 

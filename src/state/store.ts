@@ -12,6 +12,7 @@ const CONTAINER_MODE = 0o711;
 const RECORD_MODE = 0o600;
 
 const INTENT = "creating.json";
+const DRAFT = "state-draft.json";
 
 /** What has to be removed when a create is killed. */
 export type Intent = Pick<StateRecord, "id" | "cgroup_paths">;
@@ -37,7 +38,7 @@ export interface Lock extends Disposable {
  * Makes a container's directory, and the root above it, and locks it.
  * @throws {RunkError} when the id is taken
  */
-export function reserve(root: string, id: string): Promise<Lock> {
+export function reserve(root: string, id: string): Lock {
   checkId(id);
   const path = directoryOf(root, id);
   try {
@@ -56,7 +57,10 @@ export function reserve(root: string, id: string): Promise<Lock> {
   try {
     // mkdir's mode goes through the umask.
     Deno.chmodSync(path, CONTAINER_MODE);
-    return lock(root, id);
+    const file = Deno.openSync(path);
+    // Nobody can have held it for longer than a look.
+    file.lockSync(true);
+    return { isCurrent: () => true, [Symbol.dispose]: () => file.close() };
   } catch (error) {
     remove(root, id);
     throw error;
@@ -78,7 +82,8 @@ export async function lock(root: string, id: string): Promise<Lock> {
     throw error;
   }
   const held = file.statSync();
-  await file.lock(true);
+  // Not every Deno that runk runs on can try.
+  if (!(file as { tryLockSync?(exclusive: boolean): boolean }).tryLockSync?.(true)) await file.lock(true);
   return {
     isCurrent: () => {
       try {
@@ -122,11 +127,20 @@ export function load(root: string, id: string): StateRecord {
 }
 
 /** Replaces the record: readers see the old one or the new one. */
-export const save = (root: string, record: StateRecord): void => write(root, record, "state.json");
+export function save(root: string, record: StateRecord): void {
+  const directory = directoryOf(root, record.id);
+  write(root, record, DRAFT);
+  try {
+    Deno.renameSync(`${directory}/${DRAFT}`, `${directory}/state.json`);
+  } catch (error) {
+    removeFile(`${directory}/${DRAFT}`);
+    throw cannotWrite(directory, error);
+  }
+}
 
 /**
- * Records what is about to be made. Until the container is complete it "does not exist" for others; only deleting looks
- * here, for what a killed create left.
+ * Records what is about to be made, straight into its place: when the file is cut short, nothing was made yet. Until the
+ * container is complete it "does not exist" for others; only deleting looks here, for what a killed create left.
  */
 export const saveIntent = (root: string, intent: Intent): void => write(root, intent, INTENT);
 
@@ -144,20 +158,21 @@ export function loadIntent(root: string, id: string): Intent | undefined {
 
 function write(root: string, record: Intent, name: string): void {
   const directory = directoryOf(root, record.id);
-  const draft = `${directory}/state-${name}`;
+  const path = `${directory}/${name}`;
   try {
-    Deno.writeTextFileSync(draft, formatJson(record), { mode: RECORD_MODE });
-    Deno.renameSync(draft, `${directory}/${name}`);
+    Deno.writeTextFileSync(path, formatJson(record), { mode: RECORD_MODE });
   } catch (error) {
-    removeFile(draft);
-    const errno = osErrorNumber(error);
-    throw new RunkError(
-      `cannot write the container's state in ${directory}: ${errno === undefined ? error : errnoText(errno)}`,
-      {
-        cause: error,
-      },
-    );
+    removeFile(path);
+    throw cannotWrite(directory, error);
   }
+}
+
+function cannotWrite(directory: string, error: unknown): RunkError {
+  const errno = osErrorNumber(error);
+  return new RunkError(
+    `cannot write the container's state in ${directory}: ${errno === undefined ? error : errnoText(errno)}`,
+    { cause: error },
+  );
 }
 
 /** Removes a container's directory with all that is in it; nothing when there is none. */

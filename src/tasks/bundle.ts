@@ -3,9 +3,13 @@
  *
  * Every byte of the file costs a start: Deno's own parser and V8's read all of it. So the program is cut into chunks,
  * which are strings until a command asks for them, and chunks that only slow or failing commands need are compressed.
- * Modules named *.const.ts are evaluated here and replaced by the JSON of what they export.
+ * Modules named *.const.ts are evaluated here and replaced by the JSON of what they export; the kernel's numbers stand
+ * as numbers where they are used, so that the tables they come from need not be made at every start.
  */
 import * as esbuild from "esbuild";
+import * as errno from "../abi/errno.ts";
+import * as flags from "../abi/flags.ts";
+import * as names from "../abi/names.ts";
 
 const OUTPUT = "dist/runk.js";
 const ENTRY = "main.js";
@@ -58,6 +62,37 @@ const constants: esbuild.Plugin = {
   },
 };
 
+/** Tables of the kernel's numbers: name -> member -> number. */
+const NUMBERS = new Map(
+  Object.entries<unknown>({ ...errno, ...flags, ...names }).flatMap(([name, table]) =>
+    typeof table === "object" && table !== null && Object.values(table).every((value) => typeof value === "number")
+      ? [[name, table as Record<string, number>] as const]
+      : []
+  ),
+);
+
+/** Writes numbers in place of `MS.RDONLY` and the like, in modules that import the table by its name. */
+const numbers: esbuild.Plugin = {
+  name: "numbers",
+  setup(build) {
+    build.onLoad({ filter: /\/(src|ffi)\/.*\.ts$/ }, async ({ path }) => {
+      let contents = await Deno.readTextFile(path);
+      for (
+        const [, list] of contents.matchAll(/^import \{([^}]*)\} from "[^"]*\/abi\/(?:errno|flags|names)\.ts";$/gm)
+      ) {
+        for (const name of list!.split(",").map((name) => name.trim()).filter((name) => NUMBERS.has(name))) {
+          const table = NUMBERS.get(name)!;
+          contents = contents.replace(
+            new RegExp(`(?<![\\w$."'\`])${name}\\.(\\w+)`, "g"),
+            (all, member) => (Object.hasOwn(table, member) ? String(table[member]) : all),
+          );
+        }
+      }
+      return { contents, loader: "ts" };
+    });
+  },
+};
+
 interface Chunk {
   readonly name: string;
   readonly source: string;
@@ -76,7 +111,7 @@ async function chunks(): Promise<Chunk[]> {
     minify: true,
     write: false,
     metafile: true,
-    plugins: [constants],
+    plugins: [constants, numbers],
   });
   const outputs = new Map(Object.entries(metafile.outputs).map(([path, output]) => [baseName(path), output]));
   const imports = (name: string, kind: string) =>

@@ -1,0 +1,40 @@
+/** The terminal that the user sits at, connected to one in the container. */
+import type { Fd } from "../../ffi/fd.ts";
+import { receiveDescriptor, socketPair } from "../../ffi/socket.ts";
+import { clearOnlcr, copyWindowSize, hostTerminal, TerminalMode } from "../../ffi/terminal.ts";
+import { RunkError } from "../errors.ts";
+import { Pump } from "./pump.ts";
+import type { ForegroundIo } from "./stdio.ts";
+
+/** A terminal in the container, connected to the one the user sits at, which is raw meanwhile. */
+export function terminal(): ForegroundIo {
+  const host = hostTerminal();
+  const hostFd = typeof host === "number" ? host : host.number;
+  const [ours, theirs] = socketPair("STREAM");
+  let mode: TerminalMode | undefined;
+  let master: Fd | undefined;
+  return {
+    inputs: { console: theirs },
+    connect: () => {
+      theirs.close();
+      master = receiveDescriptor(ours);
+      if (master === undefined) throw new RunkError("the container sent no terminal");
+      clearOnlcr(master.number);
+      mode = TerminalMode.raw(hostFd);
+      const resize = () => copyWindowSize(hostFd, master!.number);
+      resize();
+      return {
+        input: [new Pump(0, master.number)],
+        output: [new Pump(master.number, 1)],
+        onResize: resize,
+      };
+    },
+    close: () => {
+      mode?.restore();
+      master?.close();
+      ours.close();
+      theirs.close();
+      if (typeof host !== "number") host.close();
+    },
+  };
+}
