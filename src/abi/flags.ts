@@ -120,6 +120,20 @@ export const STATX = { TYPE: 1, MODE: 2, UID: 8, INO: 0x100, SIZE: 0x200, BASIC_
 export const STATX_FIELD = { mode: 28, uid: 20, ino: 32, size: 40, rdevMajor: 128, rdevMinor: 132 } as const;
 export const STATX_SIZE = 256;
 
+/** bpf(2). Source: include/uapi/linux/bpf.h. */
+export const BPF_COMMAND = {
+  PROG_LOAD: 5,
+  PROG_ATTACH: 8,
+  PROG_DETACH: 9,
+  PROG_GET_FD_BY_ID: 13,
+  PROG_QUERY: 16,
+} as const;
+export const BPF_PROGRAM = { CGROUP_DEVICE: 15 } as const;
+/** An attach type, and flags of attaching. */
+export const BPF_ATTACH = { CGROUP_DEVICE: 6, ALLOW_MULTI: 2, REPLACE: 4 } as const;
+
+export const INOTIFY = { MODIFY: 2 } as const;
+
 /** waitid(2). */
 export const P = { ALL: 0, PID: 1, PIDFD: 3 } as const;
 export const W = { NOHANG: 1, EXITED: 4, NOWAIT: 0x1000000 } as const;

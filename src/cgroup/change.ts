@@ -32,13 +32,14 @@ export function changeLimits(paths: CgroupPaths, writes: readonly CgroupWrite[])
 
 /** @returns false for an error after which the write has to be tried again */
 function change(paths: CgroupPaths, write: CgroupWrite, done: Done[], retryOn: readonly number[] = []): boolean {
-  const { controller, value, tolerate = [], otherFile } = write;
+  const { controller, tolerate = [], otherFile } = write;
   const directory = controllerDirectory(paths, controller);
   if (directory === undefined) {
     throw new RunkError(`cannot set ${controller} limit: container could not join or create cgroup`);
   }
-  const name = otherFile !== undefined && !exists(`${directory}/${write.file}`) ? otherFile : write.file;
-  const file = `${directory}/${name}`;
+  const isOther = otherFile !== undefined && !exists(`${directory}/${write.file}`);
+  const file = `${directory}/${isOther ? otherFile : write.file}`;
+  const value = isOther ? write.otherValue ?? write.value : write.value;
   const before = previous(file, value);
   try {
     Deno.writeTextFileSync(file, value, { create: false });

@@ -11,6 +11,8 @@ export interface CgroupWrite {
   readonly file: string;
   /** The file's other name, for kernels that lack the first. */
   readonly otherFile?: string;
+  /** What goes into the other file, where that is not the same. */
+  readonly otherValue?: string;
   readonly value: string;
   /** Where in config.json the value comes from. */
   readonly path: string;

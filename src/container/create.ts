@@ -1,5 +1,6 @@
 /** bundle -> spec -> facts -> plan -> init -> state: a new container, waiting for `start` (or, for `run`, running). */
 import { checkRootfs, readConfig } from "../bundle/open.ts";
+import { isFrozen } from "../cgroup/freezer.ts";
 import { cgroupDirectories, cgroupPaths } from "../cgroup/paths.ts";
 import { pidsBelow, processDirectory, removeCgroups } from "../cgroup/processes.ts";
 import { RunkError } from "../errors.ts";
@@ -62,7 +63,11 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   store.checkId(id);
   const text = readConfig(bundle);
   const spec = parseDocument(text, `${bundle}/config.json`) as Spec;
-  const facts = probeHost({ noPivot: options.noPivot, resctrl: spec.linux?.intelRdt !== undefined });
+  const facts = probeHost({
+    noPivot: options.noPivot,
+    resctrl: spec.linux?.intelRdt !== undefined,
+    delegates: spec.linux?.uidMappings !== undefined || (spec.process?.user?.uid ?? 0) !== 0,
+  });
   const isTerminal = spec.process?.terminal === true;
   const cgroupsPath = typeof spec.linux?.cgroupsPath === "string" ? spec.linux.cgroupsPath : undefined;
   if (options.cgroupManager === "systemd") {
@@ -212,13 +217,14 @@ function removePidFile(path: string, pid: number, error: unknown): void {
   }
 }
 
-/** @throws {RunkError} when processes of someone else are in the container's cgroup */
+/** @throws {RunkError} when processes of someone else are in the container's cgroup, or none could run in it */
 function checkUnused(paths: Readonly<Record<string, string>>): void {
   const directory = processDirectory(paths);
   const pids = directory === undefined ? [] : pidsBelow(directory);
   if (pids.length > 0) {
     throw new RunkError(`container's cgroup is not empty: ${pids.length} process(es) found (in ${directory})`);
   }
+  if (isFrozen(paths)) throw new RunkError("container's cgroup unexpectedly frozen");
 }
 
 /** @throws {RunkError} when a descriptor that is to be preserved was not given to this process */

@@ -18,6 +18,17 @@ export interface CgroupLayout {
   /** Where the hierarchies are mounted: /sys/fs/cgroup. */
   readonly root: string;
   readonly mounts: readonly CgroupMount[];
+  /** What only v2 has. */
+  readonly v2?: CgroupV2Facts;
+}
+
+export interface CgroupV2Facts {
+  /** Controllers that the hierarchy has. */
+  readonly controllers: readonly string[];
+  /** Files that go to whom a cgroup is delegated to; read only for a container that is not root's. */
+  readonly delegate: readonly string[];
+  /** The caller lives in a user namespace, where no device filter can be loaded. */
+  readonly inUserNamespace: boolean;
 }
 
 export interface HostFacts {

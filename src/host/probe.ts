@@ -10,9 +10,11 @@ export interface Wanted {
   /** For a container made without pivot_root. */
   readonly noPivot?: boolean | undefined;
   readonly resctrl?: boolean;
+  /** For one that may own its cgroup. */
+  readonly delegates?: boolean;
 }
 
-export function probeHost({ noPivot, resctrl }: Wanted = {}): HostFacts {
+export function probeHost({ noPivot, resctrl, delegates = false }: Wanted = {}): HostFacts {
   const mountinfo = readText("/proc/self/mountinfo");
   const found = resctrl ? findResctrl(mountinfo) : undefined;
   return {
@@ -21,7 +23,7 @@ export function probeHost({ noPivot, resctrl }: Wanted = {}): HostFacts {
     gid: Deno.gid() ?? 0,
     lastCapability: lastCapability(),
     openFiles: callersOpenFiles(),
-    cgroups: parseLayout(mountinfo, readText("/proc/self/cgroup")),
+    cgroups: withV2Facts(parseLayout(mountinfo, readText("/proc/self/cgroup")), delegates),
     kernelMounts: noPivot ? kernelMounts(mountinfo) : [],
     ...(found === undefined ? {} : { resctrl: found }),
   };
@@ -30,6 +32,17 @@ export function probeHost({ noPivot, resctrl }: Wanted = {}): HostFacts {
 /** The cgroup hierarchies as this process sees them. */
 export function probeCgroups(): CgroupLayout {
   return parseLayout(readText("/proc/self/mountinfo"), readText("/proc/self/cgroup"));
+}
+
+function withV2Facts(layout: CgroupLayout, delegates: boolean): CgroupLayout {
+  if (layout.version !== "v2") return layout;
+  const list = (path: string) => readText(path).split(/\s+/).filter((word) => word !== "");
+  const v2 = {
+    controllers: list(`${layout.mounts[0]!.mountpoint}/cgroup.controllers`),
+    delegate: delegates ? list("/sys/kernel/cgroup/delegate") : [],
+    inUserNamespace: !/^\s*0\s+0\s+4294967295\s*$/.test(readText("/proc/self/uid_map")),
+  };
+  return { ...layout, v2 };
 }
 
 /** Mount points of whole procfs and sysfs instances. */

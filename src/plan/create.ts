@@ -9,7 +9,7 @@ import type { Process, Spec } from "../spec/schema.ts";
 import { PlanBuilder, slot } from "./builder.ts";
 import { checkPlan } from "./check.ts";
 import { type CreateRequest, hasCpuset, namespacesOf, type Recipe } from "./recipe.ts";
-import { joinCgroups, makeCgroups, tasksFiles, unifiedPath } from "./steps/cgroups.ts";
+import { entrance, joinCgroups, makeCgroups } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
 import { becomeUser, forbidNewPrivileges, hideFromContainer } from "./steps/credentials.ts";
 import { makeDevices } from "./steps/devices.ts";
@@ -50,7 +50,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   joinResctrl(recipe);
 
   // From here on "box" is the container's process, alone in its new namespaces.
-  joinCgroups(box, tasksFiles(request.cgroups), unifiedPath(request.cgroups)); // before the cgroup namespace, whose root is where we are
+  joinCgroups(box, entrance(recipe)); // before the cgroup namespace, whose root is where we are
   resetAffinity(box);
   mapIds(recipe);
   joinNamespaces(recipe);

@@ -59,6 +59,7 @@ const withoutAccess = ({ WRONLY, RDWR, ...rest }: OpenFlags) => ({ ...rest, WRON
 
 /** How each call's arguments read; calls that are not here have plain ones. */
 const ARGUMENTS: Readonly<Record<string, readonly Formatter[]>> = {
+  bpf: [oneOf(flags.BPF_COMMAND), any],
   clone3: [any],
   close_range: [any, (value) => (value === 0xffffffff ? "all" : operand(value)), set(flags.CLOSE_RANGE)],
   faccessat2: [fd, any, (value) => (value === 1 ? "execute" : operand(value)), set({ eaccess: flags.AT.EACCESS })],

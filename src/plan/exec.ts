@@ -8,7 +8,7 @@ import type { Process } from "../spec/schema.ts";
 import { type Lane, PlanBuilder, slot } from "./builder.ts";
 import { checkPlan } from "./check.ts";
 import type { Stdio } from "./recipe.ts";
-import { joinCgroups, openCgroups, unifiedSlot } from "./steps/cgroups.ts";
+import { joinCgroups, openCgroups, UNIFIED } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
 import { becomeUser, forbidNewPrivileges, hideFromContainer } from "./steps/credentials.ts";
 import { becomeRoot } from "./steps/id_maps.ts";
@@ -60,7 +60,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   cleanSlate(host, facts, 3 + request.preserveFds);
   makeProcess(lanes, request);
 
-  joinCgroups(box, request.tasksFiles, request.unifiedCgroup);
+  joinCgroups(box, entranceOf(request));
   hideFromContainer(box); // before it can be seen from inside (CVE-2016-9962)
   joinNamespaces(box, request);
   joinKeyring({ box, request, namespaces });
@@ -79,14 +79,20 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   return checkPlan(b.build());
 }
 
+const entranceOf = ({ tasksFiles, unifiedCgroup }: ExecRequest) => ({ files: tasksFiles, unified: unifiedCgroup });
+
 function makeProcess(lanes: Lanes, request: ExecRequest): void {
   const { b, host } = lanes;
-  openCgroups(host, request.tasksFiles, request.unifiedCgroup);
+  openCgroups(host, entranceOf(request));
   makeMeetingPlace(lanes);
   if (request.namespaces.includes("pid")) {
     host.task("join the container's pid namespace, for children").sys("setns", [slot("init"), CLONE.NEWPID]);
   }
-  cloneProcess(lanes, host, { flags: 0, cgroup: unifiedSlot(request.unifiedCgroup), why: "make the process" });
+  cloneProcess(lanes, host, {
+    flags: 0,
+    cgroup: request.unifiedCgroup === undefined ? undefined : UNIFIED,
+    why: "make the process",
+  });
   host.load("pidfd", 4, b.buffer("pidfd", 8));
   keepOwnEnd(host);
   ownProcess(lanes);

@@ -81,6 +81,22 @@ export function hostRoot(spec: Spec, kind: "uid" | "gid"): number {
 /** The container is bound to some CPUs. */
 export const hasCpuset = ({ spec }: Pick<Recipe, "spec">): boolean => (spec.linux?.resources?.cpu?.cpus ?? "") !== "";
 
+/** The host's id behind an id of the container; undefined where its user namespace maps none to it. */
+export function hostId(spec: Spec, kind: "uid" | "gid", id: number): number | undefined {
+  const mappings = (kind === "uid" ? spec.linux?.uidMappings : spec.linux?.gidMappings) ?? [];
+  if (mappings.length === 0) return id;
+  const range = mappings.find(({ containerID, size }) => id >= containerID && id < containerID + size);
+  return range === undefined ? undefined : range.hostID + id - range.containerID;
+}
+
+/** Namespaces are joined along with a user namespace: rights differ before and after it, so a helper goes ahead. */
+export function joinsWithUserNamespace({ namespaces }: Pick<Recipe, "namespaces">): boolean {
+  const user = namespaces.get("user");
+  if (user === undefined) return false;
+  return user.path !== undefined ||
+    [...namespaces.values()].some(({ type, path }) => path !== undefined && type !== "pid");
+}
+
 /** The rootfs's absolute path. */
 export function rootfsDirectory({ spec, request }: { spec: Spec; request: { bundle: string } }): string {
   const path = spec.root?.path ?? "";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Box } from "../support/box.ts";
 import { exists, test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 test(
   "create makes a container whose process waits; start lets it go; it ends as stopped; delete removes it",

@@ -31,6 +31,11 @@ export const LAYOUTS: Readonly<Record<"v1" | "v2", CgroupLayout>> = {
     version: "v2",
     root: "/sys/fs/cgroup",
     mounts: [{ controllers: [""], mountpoint: "/sys/fs/cgroup", root: "/", own: "/user.slice/session-1.scope" }],
+    v2: {
+      controllers: "cpuset cpu io memory hugetlb pids rdma misc".split(" "),
+      delegate: ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "memory.oom.group"],
+      inUserNamespace: false,
+    },
   },
 };
 export type Host = keyof typeof LAYOUTS;

@@ -7,17 +7,33 @@ export type Need =
   | "root"
   /** cgroup v1 controllers mounted one by one. */
   | "cgroup1"
+  /** The unified hierarchy alone, with every controller. */
+  | "cgroup2"
+  /** Either of the two. */
+  | "cgroups"
+  /** Systemd runs the machine. */
+  | "systemd"
+  /** AppArmor is enabled. */
+  | "apparmor"
   /** A command on the PATH. */
   | `command:${string}`
   /** A file. */
   | `file:${string}`;
 
+const FILES: Readonly<Record<string, readonly [path: string, reason: string]>> = {
+  cgroup1: ["/sys/fs/cgroup/devices/cgroup.procs", "needs the v1 controllers under /sys/fs/cgroup"],
+  cgroup2: ["/sys/fs/cgroup/cgroup.controllers", "needs cgroup v2 at /sys/fs/cgroup"],
+  systemd: ["/run/systemd/system", "needs systemd as the first process"],
+  apparmor: ["/sys/kernel/security/apparmor/profiles", "needs AppArmor"],
+};
+
 /** Why a need is not met; undefined when it is. */
 export function unmet(need: Need): string | undefined {
   if (need === "root") return Deno.uid() === 0 ? undefined : "needs root";
-  if (need === "cgroup1") {
-    return exists("/sys/fs/cgroup/devices/cgroup.procs") ? undefined : "needs the v1 controllers under /sys/fs/cgroup";
+  if (need === "cgroups") {
+    return unmet("cgroup1") === undefined || unmet("cgroup2") === undefined ? undefined : "needs cgroups of v1 or v2";
   }
+  if (FILES[need] !== undefined) return exists(FILES[need][0]) ? undefined : FILES[need][1];
   const [kind, name] = [need.slice(0, need.indexOf(":")), need.slice(need.indexOf(":") + 1)];
   if (kind === "command") return which(name) === undefined ? `needs the command ${name}` : undefined;
   return exists(name!) ? undefined : `needs the file ${name}`;
@@ -45,13 +61,16 @@ export function test(name: string, needs: readonly Need[], body: () => void | Pr
   Deno.test({ name, ignore: reasons.length > 0, fn: body, sanitizeOps: false, sanitizeResources: false });
 }
 
+/** Machines that are emulated ask for more patience. */
+const PATIENCE = Number(Deno.env.get("RUNK_PATIENCE") ?? 1);
+
 /** Waits until `condition` gives something truthy; an error that names `what` when it never does. */
 export async function until<T>(what: string, condition: () => T | Promise<T>, patience = 20_000): Promise<T> {
-  const end = Date.now() + patience;
+  const end = Date.now() + PATIENCE * patience;
   for (;;) {
     const value = await condition();
     if (value) return value;
-    if (Date.now() > end) throw new Error(`waited ${patience} ms in vain: ${what}`);
+    if (Date.now() > end) throw new Error(`waited ${PATIENCE * patience} ms in vain: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

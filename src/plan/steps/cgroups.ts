@@ -7,8 +7,8 @@ import { AT, AT_FDCWD } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import type { CgroupDirectory } from "../../cgroup/paths.ts";
 import type { CgroupWrite } from "../../cgroup/writes.ts";
-import { type Lane, size, slot, text, words } from "../builder.ts";
-import type { Recipe } from "../recipe.ts";
+import { type Lane, size, slot, type SyscallOptions, text, words } from "../builder.ts";
+import { joinsWithUserNamespace, type Recipe } from "../recipe.ts";
 import { limitV1 } from "./cgroups_v1.ts";
 import { limitV2 } from "./cgroups_v2.ts";
 
@@ -17,7 +17,8 @@ const DIRECTORY_MODE = 0o755;
 const REMOVE_TRIES = 100;
 const REMOVE_PAUSE = 5_000_000;
 const PATH = "/linux/cgroupsPath";
-const UNIFIED = "unified cgroup";
+/** Slot with the directory that a process is born in. */
+export const UNIFIED = "unified cgroup";
 
 const isUnified = ({ controllers }: CgroupDirectory) => controllers.includes("");
 /** Host lane: directories, limits, descriptors to join by. */
@@ -29,11 +30,31 @@ export function makeCgroups(recipe: Recipe): void {
   makeDirectories(host, cgroups);
   if (version === "v2") limitV2(recipe, resources);
   else limitV1(recipe, resources);
-  openCgroups(host, tasksFiles(cgroups), unifiedPath(cgroups));
+  openCgroups(host, entrance(recipe));
 }
 
-/** Host lane: descriptors for joinCgroups, and of the unified cgroup for the clone in slot "unified cgroup". */
-export function openCgroups(host: Lane, files: readonly string[], unified: string | undefined): void {
+/** How a process gets into cgroups. */
+export interface Entrance {
+  /** Files that it writes itself into. */
+  readonly files: readonly string[];
+  /** Directory of the unified hierarchy that it is born in. */
+  readonly unified: string | undefined;
+}
+
+/**
+ * The entrance of a new container: tasks files on v1, birth on v2. Who is cloned from within a user namespace has no
+ * right to be born there, but can write through a file that was opened before.
+ */
+export function entrance(recipe: Pick<Recipe, "namespaces" | "request">): Entrance {
+  const { cgroups } = recipe.request;
+  const files = cgroups.filter((directory) => !isUnified(directory)).map(({ path }) => `${path}/tasks`);
+  const unified = cgroups.find(isUnified)?.path;
+  if (unified === undefined || !joinsWithUserNamespace(recipe)) return { files, unified };
+  return { files: [...files, `${unified}/cgroup.procs`], unified: undefined };
+}
+
+/** Host lane: descriptors for joinCgroups, and of the unified cgroup for the clone in slot UNIFIED. */
+export function openCgroups(host: Lane, { files, unified }: Entrance): void {
   const b = host.builder;
   const places = b.buffer("tasks files", 8 * files.length);
   host.task("open the cgroups' tasks files, for the container's process to join by", {
@@ -54,7 +75,7 @@ export function openCgroups(host: Lane, files: readonly string[], unified: strin
 }
 
 /** Container lane: join every v1 hierarchy; clone3 already put the process into the unified one. */
-export function joinCgroups(box: Lane, files: readonly string[], unified: string | undefined): void {
+export function joinCgroups(box: Lane, { files, unified }: Entrance): void {
   const places = box.builder.buffer("tasks files", 8 * files.length);
   box.task("join the cgroups", { path: PATH, error: "cannot join a cgroup through {item}" });
   box.each(files.map((item) => ({ item })), files.map((_, i) => [places.plus(8 * i)]), ([place]) => {
@@ -64,19 +85,6 @@ export function joinCgroups(box: Lane, files: readonly string[], unified: string
   });
   if (unified !== undefined) box.close(UNIFIED);
 }
-
-/** By which files a process joins a container's v1 cgroups. */
-export const tasksFiles = (directories: readonly CgroupDirectory[]): string[] =>
-  directories.filter((directory) => !isUnified(directory)).map(({ path }) => `${path}/tasks`);
-
-/** The slot with the unified hierarchy's directory, for CLONE_INTO_CGROUP; undefined where there is none. */
-export const unifiedSlot = (
-  unified: string | undefined,
-): string | undefined => (unified === undefined ? undefined : UNIFIED);
-
-/** The directory in the unified hierarchy. */
-export const unifiedPath = (directories: readonly CgroupDirectory[]): string | undefined =>
-  directories.find(isUnified)?.path;
 
 /** Makes the directories, and those above them in their hierarchies; what was made is taken back if the container fails. */
 function makeDirectories(host: Lane, directories: readonly CgroupDirectory[]): void {
@@ -153,27 +161,32 @@ const task = (host: Lane, { file, value, path }: CgroupWrite) =>
   host.task(`set ${file} to ${value}`, { path, error: `cannot set ${file} to ${JSON.stringify(value)}` });
 
 function writeFile(host: Lane, directory: string, write: CgroupWrite, retryLabel?: string): void {
-  const { O } = host.builder;
-  const [other, open, done] = ["other name", "open", "done"].map((name) => host.builder.unique(name)) as [
-    string,
-    string,
-    string,
-  ];
-  const flags = O.WRONLY | O.CLOEXEC;
-  if (write.otherFile !== undefined) {
-    host.sys("openat", [AT_FDCWD, text(`${directory}/${write.file}`), flags], {
-      out: "file",
-      tolerate: [E.NOENT],
-      to: other,
-    });
-    host.jump(open).label(other);
-  }
+  const { otherFile, value } = write;
+  const flags = host.builder.O.WRONLY | host.builder.O.CLOEXEC;
+  const done = host.builder.unique("done");
   const absent = write.tolerate === undefined ? {} : { tolerate: write.tolerate, to: done };
-  host.sys("openat", [AT_FDCWD, text(`${directory}/${write.otherFile ?? write.file}`), flags], {
-    out: "file",
-    ...absent,
-  });
   const late = retryLabel === undefined ? {} : { tolerate: write.retryOn!, to: retryLabel };
-  host.label(open).sys("write", [slot("file"), text(write.value), size(write.value)], late);
+  const open = (file: string, options: SyscallOptions) =>
+    host.sys("openat", [AT_FDCWD, text(`${directory}/${file}`), flags], { out: "file", ...options });
+  const put = (value: string) => host.sys("write", [slot("file"), text(value), size(value)], late);
+  if (otherFile === undefined) {
+    open(write.file, absent);
+    put(value);
+  } else {
+    const { otherValue = value } = write;
+    const [other, opened, written] = ["other name", "open", "written"].map((name) => host.builder.unique(name)) as [
+      string,
+      string,
+      string,
+    ];
+    open(write.file, { tolerate: [E.NOENT], to: other });
+    if (otherValue === value) host.jump(opened);
+    else put(value).jump(written);
+    host.label(other);
+    open(otherFile, absent);
+    host.label(opened);
+    put(otherValue);
+    host.label(written);
+  }
   host.close("file").label(done);
 }

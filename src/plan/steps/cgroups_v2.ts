@@ -1,11 +1,138 @@
-/** What only v2 needs of a container's cgroup. */
+/** What only v2 needs of a container's cgroup: controllers enabled above it, a type that lets processes in, its owner. */
+import { AT_FDCWD, MS } from "../../abi/flags.ts";
+import { E } from "../../abi/errno.ts";
+import { deviceAccess, deviceRules } from "../../cgroup/devices.ts";
+import type { CgroupDirectory } from "../../cgroup/paths.ts";
 import { writesV2 } from "../../cgroup/v2.ts";
+import type { CgroupWrite } from "../../cgroup/writes.ts";
+import { RunkError } from "../../errors.ts";
+import { parseMountOptions } from "../../spec/mount_options.ts";
 import type { Resources } from "../../spec/schema.ts";
-import type { Recipe } from "../recipe.ts";
-import { unifiedPath, writeLimits } from "./cgroups.ts";
+import { type Lane, slot, text } from "../builder.ts";
+import { hostId, isNew, type Recipe } from "../recipe.ts";
+import type { Ref } from "../types.ts";
+import { ladder, writeLimits } from "./cgroups.ts";
+import { limitDevicesV2 } from "./device_filter.ts";
 
-/** Host lane: limits of the directory, which is made. */
-export function limitV2({ host, request: { cgroups } }: Recipe, resources: Resources): void {
-  const directory = unifiedPath(cgroups);
-  if (directory !== undefined) writeLimits(host, directory, writesV2(resources));
+const PATH = "/linux/cgroupsPath";
+/** Controllers that a threaded cgroup cannot have. Source: cgroup-v2.rst, "Threads". */
+const DOMAIN_CONTROLLERS = ["memory", "io", "hugetlb", "rdma", "misc"];
+/** Lengths of what cgroup.type reads. */
+const TYPE = { domain: "domain\n".length, invalid: "domain invalid\n".length } as const;
+const TYPE_SIZE = 32;
+const KEEP = 0xffffffff;
+
+/**
+ * Host lane: limits of the directory, which is made.
+ * @throws {RunkError} for a limit whose controller the host does not have on v2
+ */
+export function limitV2(recipe: Recipe, resources: Resources): void {
+  const { b, host, facts, request } = recipe;
+  const directory = request.cgroups[0]!;
+  const writes = writesV2(resources);
+  const available = facts.cgroups.v2?.controllers ?? [];
+  checkAvailable(writes, available);
+  enableControllers(host, directory, available);
+  chooseType(host, directory, writes.some(({ controller }) => DOMAIN_CONTROLLERS.includes(controller)));
+  host.task("open the cgroup, to attach the device filter to", { path: PATH });
+  host.sys("openat", [AT_FDCWD, text(directory.path), b.O.DIRECTORY | b.O.CLOEXEC], { out: "cgroup" });
+  limitDevicesV2(host, "cgroup", deviceAccess(deviceRules(resources)), facts.cgroups.v2?.inUserNamespace ?? false);
+  host.close("cgroup");
+  writeLimits(host, directory.path, writes);
+  giveAway(recipe, directory);
 }
+
+/** Files of the kernel's core, cgroup.*, belong to no controller that could be missing. */
+function checkAvailable(writes: readonly CgroupWrite[], available: readonly string[]): void {
+  const missing = writes.find(({ controller }) =>
+    controller !== "cgroup" && controller !== "" && !available.includes(controller)
+  );
+  if (missing === undefined) return;
+  const what = missing.path.includes("/unified/")
+    ? `unified resource ${JSON.stringify(missing.file)} can't be set`
+    : `cannot set ${missing.file}`;
+  throw new RunkError(`${what}: controller "${missing.controller}" not available [config.json ${missing.path}]`);
+}
+
+/** A cgroup has the files of a controller when its parent hands the controller on, and so on up to the root. */
+function enableControllers(host: Lane, directory: CgroupDirectory, available: readonly string[]): void {
+  if (available.length === 0) return;
+  const { mountpoint } = directory;
+  const levels = [mountpoint, ...ladder({ ...directory, base: mountpoint }).slice(0, -1)];
+  const words = available.map((name) => "+" + name);
+  const all = words.join(" ");
+  // What a level cannot hand on (it does not have it, or has processes of its own) fails where a limit needs it.
+  const tolerate = [E.NOENT, E.BUSY, E.OPNOTSUPP, E.INVAL, E.PERM, E.ACCES];
+  host.task("enable the controllers for the cgroup", { path: PATH, error: "cannot enable controllers in {item}" });
+  host.each(
+    levels.map((item) => ({ item })),
+    levels.map((level) => [text(`${level}/cgroup.subtree_control`)]),
+    ([file], next) => {
+      const single = host.builder.unique("one by one");
+      host.sys("openat", [AT_FDCWD, file!, host.builder.O.WRONLY | host.builder.O.CLOEXEC], {
+        out: "file",
+        tolerate: [E.NOENT, E.ACCES, E.PERM, E.ROFS],
+        to: next,
+      });
+      host.sys("write", [slot("file"), text(all), all.length], { tolerate, to: single });
+      host.close("file").jump(next).label(single);
+      for (const word of words) host.sys("write", [slot("file"), text(word), word.length], { tolerate });
+      host.close("file");
+    },
+  );
+}
+
+/** Below a threaded cgroup a new one is no place for processes until it is made threaded, too, from the top down. */
+function chooseType(host: Lane, directory: CgroupDirectory, needsDomain: boolean): void {
+  const { builder: b } = host;
+  const type = b.buffer("cgroup type", TYPE_SIZE);
+  const fine = b.unique("cgroup type is fine");
+  const readType = (path: Ref) => {
+    host.sys("openat", [AT_FDCWD, path, b.O.RDWR | b.O.CLOEXEC], { out: "file" });
+    host.sys("read", [slot("file"), type, TYPE_SIZE], { out: "length" });
+  };
+  host.task("see that the cgroup may hold processes", { path: PATH });
+  readType(text(`${directory.path}/cgroup.type`));
+  host.close("file").jump(fine, { left: slot("length"), is: "==", right: TYPE.domain });
+  if (needsDomain) {
+    const cannot = `cannot enter cgroupv2 ${JSON.stringify(directory.path)} with domain controllers -- it is`;
+    host.fail(`${cannot} in an invalid state`, { left: slot("length"), is: "==", right: TYPE.invalid });
+    host.fail(`${cannot} in threaded mode`);
+  } else {
+    host.task("make the cgroup threaded, as the one above it", { path: PATH, error: "cannot make {item} threaded" });
+    const levels = ladder(directory);
+    host.each(
+      levels.map((item) => ({ item })),
+      levels.map((level) => [text(`${level}/cgroup.type`)]),
+      ([file]) => {
+        const right = b.unique("type is right");
+        readType(file!);
+        host.jump(right, { left: slot("length"), is: "!=", right: TYPE.invalid });
+        host.sys("write", [slot("file"), text("threaded"), "threaded".length]);
+        host.label(right).close("file");
+      },
+    );
+  }
+  host.label(fine);
+}
+
+/** A container that sees only its own part of the hierarchy, and may write there, owns it: it can make cgroups below. */
+function giveAway(recipe: Recipe, { path }: CgroupDirectory): void {
+  const { host, spec, facts } = recipe;
+  const owner = hostId(spec, "uid", spec.process?.user?.uid ?? 0);
+  if (owner === undefined || owner === 0 || !isNew(recipe, "cgroup") || !mountsCgroupWritable(recipe)) return;
+  host.task(`give the cgroup to user ${owner}, who may write to it in the container`, {
+    path: PATH,
+    error: "cannot change the owner of {item}",
+  });
+  const files = [path, ...(facts.cgroups.v2?.delegate ?? []).map((file) => `${path}/${file}`)];
+  host.each(files.map((item) => ({ item })), files.map((file) => [text(file)]), ([file]) => {
+    host.sys("fchownat", [AT_FDCWD, file!, owner, KEEP, 0], { tolerate: [E.NOENT] });
+  });
+}
+
+const mountsCgroupWritable = ({ spec }: Recipe): boolean =>
+  (spec.mounts ?? []).some(({ type, destination, options }) =>
+    (type === "cgroup" || type === "cgroup2") && destination === "/sys/fs/cgroup" &&
+    (parseMountOptions(options ?? []).flags & MS.RDONLY) === 0
+  );

@@ -5,8 +5,8 @@
 import { AT_FDCWD, CLONE, MSG, NAMESPACES, type NamespaceType } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import { type Lane, size, slot, text } from "../builder.ts";
-import { isNew, type Recipe } from "../recipe.ts";
-import { unifiedPath, unifiedSlot } from "./cgroups.ts";
+import { isNew, joinsWithUserNamespace, type Recipe } from "../recipe.ts";
+import { entrance, UNIFIED } from "./cgroups.ts";
 import { becomeRoot } from "./id_maps.ts";
 import {
   beginContainerLane,
@@ -44,7 +44,7 @@ export function cloneContainer(recipe: Recipe): void {
   const flags = [...namespaces.values()]
     .filter(({ type, path }) => path === undefined && !LATER.includes(type))
     .reduce((sum, { type }) => sum + NAMESPACES[type].flag, 0);
-  const cgroup = unifiedSlot(unifiedPath(request.cgroups));
+  const cgroup = entrance(recipe).unified === undefined ? undefined : UNIFIED;
   const why = "make the container's process, with its own namespaces";
   const joiner = needsJoiner ? addJoiner(recipe) : undefined;
   cloneProcess(recipe, joiner ?? host, { flags, cgroup, why, path: "/linux/namespaces" });
@@ -97,14 +97,6 @@ function restoreChildren({ host, namespaces }: Recipe): void {
     host.task("leave the container's time namespace again").sys("setns", [slot("own time namespace"), CLONE.NEWTIME]);
     host.close("own time namespace");
   }
-}
-
-/** Namespaces are joined along with a user namespace: rights differ before and after it, so a helper goes ahead. */
-function joinsWithUserNamespace({ namespaces }: Recipe): boolean {
-  const user = namespaces.get("user");
-  if (user === undefined) return false;
-  return user.path !== undefined ||
-    [...namespaces.values()].some(({ type, path }) => path !== undefined && type !== "pid");
 }
 
 /**

@@ -1,0 +1,95 @@
+/**
+ * `deno task test:vm [--core] [--filter TEXT] [MACHINE...]`: the tests that need a kernel of their own, in virtual
+ * machines: one with cgroup v2 alone, one that systemd runs, with AppArmor. The last line is the count over both.
+ */
+import { countTests } from "./test.ts";
+import { exists, install } from "./packages.ts";
+import { boot, type Machine } from "./vm/boot.ts";
+import { cacheDirectory, payloadDisk, systemDisk } from "./vm/disks.ts";
+
+const PACKAGES = {
+  "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
+  "/usr/sbin/debootstrap": "debootstrap",
+  "/sbin/mke2fs": "e2fsprogs",
+};
+
+interface Guest extends Machine {
+  /** Test files, of the short run and of the whole one. */
+  readonly core: readonly string[];
+  readonly all: readonly string[];
+}
+
+const GUESTS: readonly Guest[] = [
+  {
+    name: "cgroup2",
+    kernelArguments: "init=/sbin/plain-init",
+    core: ["tests/vm/cgroup2_test.ts"],
+    all: ["tests/vm/cgroup2_test.ts", "tests/integration"],
+  },
+  {
+    name: "systemd",
+    kernelArguments: "apparmor=1 security=apparmor systemd.show_status=false",
+    core: ["tests/vm/systemd_test.ts"],
+    all: ["tests/vm"],
+  },
+];
+
+/** Seconds for a machine to come up, run its tests and go down, on a slow host without KVM. */
+const DEADLINE = { core: 600, all: 1200 };
+
+async function main(): Promise<number> {
+  const { isCore, filter, guests } = options([...Deno.args]);
+  await install(PACKAGES);
+  const missing = Object.keys(PACKAGES).find((path) => !exists(path));
+  if (Deno.uid() !== 0 || Deno.build.arch !== "x86_64" || missing !== undefined) {
+    console.log(`skipped: the virtual machines: they take root on x86_64, and ${missing ?? "qemu and debootstrap"}`);
+    console.log("0 passed, 0 failed, 1 skipped");
+    return 0;
+  }
+  const program = Deno.env.get("RUNK") ?? "dist/runk.js";
+  const system = await systemDisk(cacheDirectory());
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  for (const guest of guests) {
+    const directory = await Deno.makeTempDir({ prefix: "runk-vm-" });
+    try {
+      const tests = (isCore ? guest.core : guest.all).filter(exists);
+      const payload = await payloadDisk({ tests, program, filter }, directory);
+      console.log(`\n== vm ${guest.name}`);
+      const start = Date.now();
+      const outcome = await boot(guest, system, payload, directory, isCore ? DEADLINE.core : DEADLINE.all);
+      const count = countTests(outcome.report);
+      console.log(outcome.console.replaceAll("\r", ""));
+      const hasReport = outcome.report.includes("</testsuites>");
+      if (!hasReport) {
+        console.log(`vm ${guest.name} ${outcome.isComplete ? "ended without a report" : "was not done in time"}`);
+        count.failed++;
+      }
+      console.log(`vm ${guest.name}: ${format(count)} in ${Math.round((Date.now() - start) / 1000)} s`);
+      for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  }
+  console.log(format(total));
+  return total.failed === 0 ? 0 : 1;
+}
+
+function options(args: string[]): { isCore: boolean; filter: string | undefined; guests: readonly Guest[] } {
+  let [isCore, filter] = [false, undefined as string | undefined];
+  const names: string[] = [];
+  for (let arg = args.shift(); arg !== undefined; arg = args.shift()) {
+    if (arg === "--core") isCore = true;
+    else if (arg === "--filter") filter = args.shift();
+    else names.push(arg);
+  }
+  const unknown = names.find((name) => !GUESTS.some((guest) => guest.name === name));
+  if (unknown !== undefined) {
+    throw new Error(`unknown machine ${unknown}: ${GUESTS.map(({ name }) => name).join(" or ")}`);
+  }
+  return { isCore, filter, guests: names.length === 0 ? GUESTS : GUESTS.filter(({ name }) => names.includes(name)) };
+}
+
+const format = ({ passed, failed, skipped }: { passed: number; failed: number; skipped: number }) =>
+  `${passed} passed, ${failed} failed, ${skipped} skipped`;
+
+if (import.meta.main) Deno.exit(await main());
