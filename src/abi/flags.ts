@@ -1,7 +1,7 @@
 /**
  * Flag sets and small enumerations of the kernel interface, the same on both machines, each as one object from name
  * to bit. The builder of the plan reads the bits, its printer reads the names.
- * Source: include/uapi/linux/{mount,sched,prctl,openat2,stat,fcntl,memfd,close_range}.h of Linux 6.18.
+ * Source: include/uapi/linux/{mount,sched,prctl,openat2,stat,fcntl,memfd,close_range,seccomp}.h of Linux 6.18.
  */
 
 /** mount(2) flags: what config.json's mount options mean, before they become {@link MOUNT_ATTR} and fs parameters. */
@@ -105,6 +105,9 @@ export const PR = {
   CAP_AMBIENT: 47,
 } as const;
 export const PR_CAP_AMBIENT = { RAISE: 2, CLEAR_ALL: 4 } as const;
+
+export const SECCOMP = { SET_MODE_FILTER: 1 } as const;
+export const SECCOMP_FILTER_FLAG = { LOG: 2, SPEC_ALLOW: 4, NEW_LISTENER: 8, WAIT_KILLABLE_RECV: 32 } as const;
 
 export const MFD = { CLOEXEC: 1, ALLOW_SEALING: 2, NOEXEC_SEAL: 8, EXEC: 16 } as const;
 export const F = { GETFD: 1, SETFD: 2, GETFL: 3, SETFL: 4, DUPFD_CLOEXEC: 1030, ADD_SEALS: 1033 } as const;

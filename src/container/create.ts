@@ -155,6 +155,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
         },
         ready: async () => {
           if (limits !== undefined) record = records.withLimits(record!, await limits);
+          if (spec.linux?.seccomp !== undefined) store.saveProfile(runtime.root, id, spec.linux.seccomp);
           store.save(runtime.root, record!);
           store.removeIntent(runtime.root, id);
         },

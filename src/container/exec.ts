@@ -13,8 +13,9 @@ import type { Stdio } from "../plan/recipe.ts";
 import { attend, catchSignals } from "../process/attend.ts";
 import { type ForegroundIo, pipes } from "../process/stdio.ts";
 import { parseDocument } from "../spec/document.ts";
-import type { Process, Spec } from "../spec/schema.ts";
-import { label, type StateRecord } from "../state/record.ts";
+import type { Process, Seccomp, Spec } from "../spec/schema.ts";
+import { annotations, label, type StateRecord } from "../state/record.ts";
+import * as store from "../state/store.ts";
 import { detachedStdio } from "./run.ts";
 import { find } from "./find.ts";
 import { openInit } from "./open_init.ts";
@@ -114,8 +115,10 @@ export async function exec(
   checkPreserved(options.preserveFds);
   using init = openInit(record);
   if (init === undefined) throw new RunkError("cannot exec in a stopped container");
+  // A container of runc's has its profile nowhere that runk reads: its bundle's is the next best.
+  const seccomp = record.runk === undefined ? spec.linux?.seccomp : store.loadProfile(runtime.root, record.id);
   const run = (stdio: Stdio, inputs: ForegroundIo["inputs"]) =>
-    start(runtime, record, process, options, stdio, { ...inputs, init });
+    start(runtime, record, process, { ...options, seccomp }, stdio, { ...inputs, init });
   if (options.detach) {
     const isTerminal = process.terminal ?? false;
     const { inputs, close } = detachedStdio(isTerminal, options.consoleSocket);
@@ -141,7 +144,7 @@ async function start(
   runtime: Runtime,
   record: StateRecord,
   process: Process,
-  options: ExecOptions,
+  options: ExecOptions & { readonly seccomp: Seccomp | undefined },
   stdio: Stdio,
   inputs: Readonly<Record<string, Fd>>,
 ): Promise<number> {
@@ -156,11 +159,13 @@ async function start(
     preserveFds: options.preserveFds,
     pidFile: options.pidFile,
     program: runtime.program,
+    ...(options.seccomp === undefined ? {} : confinedRequest(options.seccomp, record)),
   };
   const facts = probeHost();
-  const parameterized = holdsReserved(JSON.stringify([process.args, process.env]))
-    ? undefined
-    : parameterizeExec(process, request);
+  const parameterized =
+    holdsReserved(JSON.stringify([process.args, process.env, request.container, request.seccomp?.listenerMetadata]))
+      ? undefined
+      : parameterizeExec(process, request);
   const shape = parameterized && { process: parameterized.process, exec: parameterized.request };
   const { relocatable, warnings } = await planOf(runtime.planCache, shape, facts, async () => {
     const { compileExec } = await import("./compile.ts");
@@ -192,6 +197,18 @@ async function start(
       : error;
   }
 }
+
+/** The profile; and what its agent, if it has one, is told of the container. */
+const confinedRequest = (seccomp: Seccomp, record: StateRecord): Pick<ExecRequest, "seccomp" | "container"> => ({
+  seccomp,
+  ...(seccomp.listenerPath === undefined ? {} : {
+    container: {
+      bundle: label(record, "bundle") ?? "",
+      annotations: annotations(record),
+      pid: String(record.init_process_pid),
+    },
+  }),
+});
 
 const NAMES: Readonly<Record<string, NamespaceType>> = {
   NEWUSER: "user",

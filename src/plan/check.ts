@@ -64,9 +64,11 @@ function checkOrders({ steps }: Plan): void {
   const prctl = (option: number) => (step: Step) => step.call === "prctl" && step.args[0] === option;
 
   const exec = at((step) => step.call === "execve");
+  const filter = at((step) => step.call === "seccomp");
   if (exec >= 0) {
-    const before = calls[exec - 1]!;
-    const closes = before.step.call === "close_range" && before.step.args[2] === 0;
+    const before = calls[exec - 1]!.step.call === "seccomp" ? calls[exec - 2]! : calls[exec - 1]!;
+    const { call, args } = before.step;
+    const closes = (call === "close_range" && args[2] === 0) || (call === "close" && filter >= 0);
     if (!closes) fail(before.step, before.index, "stands between closing all descriptors and execve");
   }
   const user = at((step) => step.call === "setresuid" && step.task.path === "/process/user/uid");
@@ -82,7 +84,15 @@ function checkOrders({ steps }: Plan): void {
   );
   mustPrecede(root, user, "changes the root after the user changed");
   mustPrecede(user, at((step) => step.call === "capset"), "changes the user after the capabilities were set");
-  mustPrecede(at(prctl(PR.SET_NO_NEW_PRIVS)), exec, "forbids new privileges after execve");
+  const noNewPrivileges = at(prctl(PR.SET_NO_NEW_PRIVS));
+  mustPrecede(noNewPrivileges, exec, "forbids new privileges after execve");
+  // Loading a filter takes CAP_SYS_ADMIN or no_new_privs, and what was spared for it does not outlast it.
+  mustPrecede(noNewPrivileges, filter, "forbids new privileges after the filter was loaded");
+  mustPrecede(user, filter, "changes the user behind the filter");
+  const capset = calls.findLastIndex(({ step }) =>
+    step.call === "capset" && step.task.path === "/process/capabilities"
+  );
+  if (noNewPrivileges < 0) mustPrecede(filter, capset, "is a filter loaded after the capabilities were dropped");
 
   // Whatever the host lane makes, it can take back.
   const makes = new Set(["mkdirat", "mknodat", "clone3"]);

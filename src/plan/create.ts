@@ -11,20 +11,27 @@ import { checkPlan } from "./check.ts";
 import { type CreateRequest, hasCpuset, namespacesOf, type Recipe } from "./recipe.ts";
 import { entrance, joinCgroups, makeCgroups } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
-import { becomeUser, forbidNewPrivileges, hideFromContainer } from "./steps/credentials.ts";
+import {
+  becomeUser,
+  dropSpareCapabilities,
+  forbidNewPrivileges,
+  hideFromContainer,
+  setCapabilities,
+} from "./steps/credentials.ts";
 import { makeDevices } from "./steps/devices.ts";
 import { mapIds } from "./steps/id_maps.ts";
 import * as kernel from "./steps/kernel.ts";
-import { hooksBeforeRoot, startContainerHooks } from "./steps/create_hooks.ts";
+import { hooksBeforeRoot, startContainerHooks, stateOf } from "./steps/create_hooks.ts";
 import * as mounts from "./steps/mounts.ts";
 import { labelKeys, requireSelinux, setExecLabels } from "./steps/labels.ts";
 import { cloneContainer, joinNamespaces, openNamespaces } from "./steps/namespaces.ts";
 import { cleanSlate } from "./steps/prologue.ts";
-import { environmentOf, environmentWords, findHome, findProgram, runProgram } from "./steps/program.ts";
+import { closeAll, environmentOf, environmentWords, findHome, findProgram, runProgram } from "./steps/program.ts";
 import { joinResctrl } from "./steps/resctrl.ts";
 import { makeReadonlyPaths, maskPaths } from "./steps/restricted_paths.ts";
 import { changeRoot, finishRoot, keepOldRoot, mountRootfs } from "./steps/rootfs.ts";
 import { resetAffinity, setDomains } from "./steps/scheduling.ts";
+import { checkConfinement, confinementOf, loadFilter, sparedCapabilities } from "./steps/seccomp.ts";
 import { closeReports, makeStartGate, readyToRun, waitAtGate } from "./steps/start_gate.ts";
 import { limitOtherUser, setLimits, setUmask } from "./steps/limits.ts";
 import { MESSAGE, type Plan, TEXT } from "./types.ts";
@@ -36,6 +43,9 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   const { host, box } = recipe;
   const process: Process = spec.process ?? {};
   const environment = environmentOf(process);
+  const confinement = confinementOf(spec.linux?.seccomp, process, facts.arch);
+  const spare = sparedCapabilities(confinement);
+  const state = stateOf(recipe, "creating");
   declareInputs(recipe);
 
   // In the host's namespaces, with the caller's rights.
@@ -87,17 +97,23 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   limitOtherUser(recipe, process, hasCpuset(recipe));
   becomeUser(box, process, facts);
   hideFromContainer(box); // a change of user made the process dumpable again
+  setCapabilities(box, process, facts, spare);
   findProgram(box, process, environment); // now, so that create fails and not start
+  loadFilter(recipe, confinement, "with privilege", state);
+  dropSpareCapabilities(box, process, facts, spare);
+  loadFilter(recipe, confinement, "with the starter", state);
   readyToRun(recipe, process);
 
   // Behind the gate: nothing of the starter may be needed any more.
   closeReports(box);
   waitAtGate(recipe);
-  startContainerHooks(recipe, environmentWords(box, environment));
-  runProgram(box, process, environment, request.preserveFds);
+  startContainerHooks(recipe, environmentWords(box, environment), confinement);
+  closeAll(box, request.preserveFds, confinement);
+  loadFilter(recipe, confinement, "last", state);
+  runProgram(box, process, environment);
 
   addFileSystemWords(recipe);
-  return checkPlan(b.build());
+  return checkConfinement(checkPlan(b.build()), confinement);
 }
 
 /** The descriptors that the starter hands over. */

@@ -96,6 +96,7 @@ const ARGUMENTS: Readonly<Record<string, readonly Formatter[]>> = {
   rt_sigprocmask: [(value) => (value === 2 ? "setmask" : operand(value)), any],
   sched_setaffinity: [process, any, any],
   sched_setattr: [process, any],
+  seccomp: [oneOf(flags.SECCOMP), set(flags.SECCOMP_FILTER_FLAG), any],
   sendto: [any, any, any, set(flags.MSG)],
   set_mempolicy: [memoryPolicy, any, any],
   setns: [any, set(flags.CLONE)],

@@ -4,13 +4,19 @@
  */
 import { CLONE, NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import type { HostFacts } from "../host/facts.ts";
-import type { Process } from "../spec/schema.ts";
+import type { Process, Seccomp } from "../spec/schema.ts";
 import { type Lane, PlanBuilder, slot } from "./builder.ts";
 import { checkPlan } from "./check.ts";
 import type { Stdio } from "./recipe.ts";
 import { joinCgroups, openCgroups, UNIFIED } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
-import { becomeUser, forbidNewPrivileges, hideFromContainer } from "./steps/credentials.ts";
+import {
+  becomeUser,
+  dropSpareCapabilities,
+  forbidNewPrivileges,
+  hideFromContainer,
+  setCapabilities,
+} from "./steps/credentials.ts";
 import { becomeRoot } from "./steps/id_maps.ts";
 import { joinKeyring } from "./steps/kernel.ts";
 import {
@@ -24,7 +30,9 @@ import {
 } from "./steps/lanes.ts";
 import { limitOtherUser, limitReady, setUmask } from "./steps/limits.ts";
 import { cleanSlate } from "./steps/prologue.ts";
-import { environmentOf, findHome, findProgram, runProgram } from "./steps/program.ts";
+import { closeAll, environmentOf, findHome, findProgram, runProgram } from "./steps/program.ts";
+import { checkConfinement, confinementOf, loadFilter, sparedCapabilities } from "./steps/seccomp.ts";
+import type { AgentState } from "./steps/seccomp_agent.ts";
 import { closeReports, writePidFile } from "./steps/start_gate.ts";
 import type { Plan } from "./types.ts";
 
@@ -41,6 +49,10 @@ export interface ExecRequest {
   readonly preserveFds: number;
   readonly pidFile: string | undefined;
   readonly program: string;
+  /** The container's profile. */
+  readonly seccomp?: Seccomp | undefined;
+  /** What a seccomp agent is told of the container; only with a listenerPath. */
+  readonly container?: Pick<AgentState, "bundle" | "annotations" | "pid"> | undefined;
 }
 
 /** The plan that runs a process in a container; input "init" is a pidfd of the container's first process. */
@@ -51,6 +63,9 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   const environment = environmentOf(process);
   const uid = process.user?.uid ?? 0;
   const namespaces = new Map(request.namespaces.map((type) => [type, { type, path: "", configPath: "" }]));
+  const confinement = confinementOf(request.seccomp, process, facts.arch);
+  const spare = sparedCapabilities(confinement);
+  const state: AgentState = { id: request.id, status: "running", bundle: "", annotations: {}, ...request.container };
   b.input("init", "a pidfd of the container's first process");
   if (request.stdio === "pipes") {
     for (const name of ["stdin", "stdout", "stderr"]) b.input(name, `the process's ${name}`);
@@ -72,11 +87,17 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   limitOtherUser(lanes, process, false);
   becomeUser(box, process, facts);
   hideFromContainer(box);
+  setCapabilities(box, process, facts, spare);
   findProgram(box, process, environment);
+  loadFilter(lanes, confinement, "with privilege", state);
+  dropSpareCapabilities(box, process, facts, spare);
+  loadFilter(lanes, confinement, "with the starter", state);
   readyToRun(lanes, process, request);
   closeReports(box);
-  runProgram(box, process, environment, request.preserveFds);
-  return checkPlan(b.build());
+  closeAll(box, request.preserveFds, confinement);
+  loadFilter(lanes, confinement, "last", state);
+  runProgram(box, process, environment);
+  return checkConfinement(checkPlan(b.build()), confinement);
 }
 
 const entranceOf = ({ tasksFiles, unifiedCgroup }: ExecRequest) => ({ files: tasksFiles, unified: unifiedCgroup });

@@ -60,7 +60,8 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
     const { cgroupsPath: _, ...rest } = linux;
     shape.linux = { ...rest, ...label(linux, "mountLabel", name) };
   }
-  if (!hasHooks) delete shape.annotations;
+  // Only hooks and seccomp agents read them.
+  if (!hasHooks && !linux?.seccomp?.listenerPath) delete shape.annotations;
   else {
     if (spec.annotations !== undefined && isObject(spec.annotations)) {
       shape.annotations = Object.fromEntries(
@@ -133,7 +134,7 @@ const isObject = (value: unknown): boolean => typeof value === "object" && value
 export function parameterizeExec(process: Process, request: ExecRequest): ParameterizedExec {
   const parameters = new Parameters();
   const name = (text: string) => parameters.add(text);
-  const { args, env, pidFile, tasksFiles, unifiedCgroup } = { ...process, ...request };
+  const { args, env, pidFile, tasksFiles, unifiedCgroup, container } = { ...process, ...request };
   return {
     process: {
       ...process,
@@ -147,8 +148,20 @@ export function parameterizeExec(process: Process, request: ExecRequest): Parame
       tasksFiles: tasksFiles.map(name),
       unifiedCgroup: unifiedCgroup === undefined ? undefined : name(unifiedCgroup),
       pidFile: pidFile === undefined ? undefined : pidFileName(pidFile, name),
+      ...(container === undefined ? {} : { container: namelessContainer(container, name) }),
     },
     values: parameters.values,
+  };
+}
+
+function namelessContainer(
+  { bundle, pid, annotations }: NonNullable<ExecRequest["container"]>,
+  name: (text: string) => string,
+): ExecRequest["container"] {
+  return {
+    bundle: name(bundle),
+    pid: pid && name(pid),
+    annotations: Object.fromEntries(Object.entries(annotations).map(([key, value]) => [key, name(value)])),
   };
 }
 

@@ -193,7 +193,6 @@ function checkNotYet({ linux, mounts }: Spec): void {
   const refuse = (present: unknown, path: string) => {
     if (present) wrong("runk does not enforce this yet", path);
   };
-  refuse(linux?.seccomp && (linux.seccomp.defaultAction || linux.seccomp.syscalls?.length), "/linux/seccomp");
   refuse(linux?.netDevices && Object.keys(linux.netDevices).length > 0, "/linux/netDevices");
   mounts?.forEach((mount, i) => {
     const options = parseMountOptions(mount.options ?? []);

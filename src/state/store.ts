@@ -5,6 +5,7 @@
 import { osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
 import { formatJson, parseJson } from "../spec/json.ts";
+import type { Seccomp } from "../spec/schema.ts";
 import { RECORD_VERSION, type StateRecord } from "./record.ts";
 
 const ROOT_MODE = 0o700;
@@ -13,6 +14,7 @@ const RECORD_MODE = 0o600;
 
 const INTENT = "creating.json";
 const DRAFT = "state-draft.json";
+const PROFILE = "seccomp.json";
 
 /** What has to be removed when a create is killed. */
 export type Intent = Pick<StateRecord, "id" | "cgroup_paths">;
@@ -129,7 +131,7 @@ export function load(root: string, id: string): StateRecord {
 /** Replaces the record: readers see the old one or the new one. */
 export function save(root: string, record: StateRecord): void {
   const directory = directoryOf(root, record.id);
-  write(root, record, DRAFT);
+  write(root, record.id, DRAFT, record);
   try {
     Deno.renameSync(`${directory}/${DRAFT}`, `${directory}/state.json`);
   } catch (error) {
@@ -142,7 +144,7 @@ export function save(root: string, record: StateRecord): void {
  * Records what is about to be made, straight into its place: when the file is cut short, nothing was made yet. Until the
  * container is complete it "does not exist" for others; only deleting looks here, for what a killed create left.
  */
-export const saveIntent = (root: string, intent: Intent): void => write(root, intent, INTENT);
+export const saveIntent = (root: string, intent: Intent): void => write(root, intent.id, INTENT, intent);
 
 /** The container is complete: its record stands for itself. */
 export const removeIntent = (root: string, id: string): void => removeFile(`${directoryOf(root, id)}/${INTENT}`);
@@ -156,11 +158,25 @@ export function loadIntent(root: string, id: string): Intent | undefined {
   }
 }
 
-function write(root: string, record: Intent, name: string): void {
-  const directory = directoryOf(root, record.id);
+/** Keeps the container's seccomp profile: later processes get the same one, whatever the bundle says by then. */
+export const saveProfile = (root: string, id: string, profile: Seccomp): void => write(root, id, PROFILE, profile);
+
+/** The container's seccomp profile; undefined when it has none. @throws {RunkError} when it cannot be read */
+export function loadProfile(root: string, id: string): Seccomp | undefined {
+  const path = `${directoryOf(root, id)}/${PROFILE}`;
+  try {
+    return parseJson(Deno.readTextFileSync(path)) as Seccomp;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw new RunkError(`cannot read the container's seccomp profile ${path}`, { cause: error });
+  }
+}
+
+function write(root: string, id: string, name: string, value: unknown): void {
+  const directory = directoryOf(root, id);
   const path = `${directory}/${name}`;
   try {
-    Deno.writeTextFileSync(path, formatJson(record), { mode: RECORD_MODE });
+    Deno.writeTextFileSync(path, formatJson(value), { mode: RECORD_MODE });
   } catch (error) {
     removeFile(path);
     throw cannotWrite(directory, error);

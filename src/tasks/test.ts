@@ -14,6 +14,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
   "/usr/sbin/dockerd": "docker.io",
   "/usr/bin/qemu-aarch64-static": "qemu-user-static",
   "/usr/sbin/debootstrap": "debootstrap",
+  "/usr/bin/python3": "python3",
+  "/usr/share/doc/python3-seccomp": "python3-seccomp",
 };
 
 interface Count {

@@ -4,8 +4,10 @@ import { slot } from "../builder.ts";
 import { type Recipe, rootfsDirectory } from "../recipe.ts";
 import { meet } from "./lanes.ts";
 import { type HookState, runHooks } from "./hooks.ts";
+import { type Confinement, refusal } from "./seccomp.ts";
 
-const stateOf = ({ spec, request }: Recipe, status: HookState["status"]): HookState => ({
+/** The state of a container that is being made, as hooks and agents read it. */
+export const stateOf = ({ spec, request }: Recipe, status: HookState["status"]): HookState => ({
   id: request.id,
   status,
   bundle: request.bundle,
@@ -38,11 +40,18 @@ export function hooksBeforeRoot(recipe: Recipe): void {
 }
 
 /** In the container, when it was started, just before its program. A failure ends the container. */
-export function startContainerHooks(recipe: Recipe, environment: Operand): void {
+export function startContainerHooks(
+  recipe: Recipe,
+  environment: Operand,
+  confinement: Confinement | undefined,
+): void {
   const { box, spec } = recipe;
   const hooks = spec.hooks?.startContainer ?? [];
   if (hooks.length === 0) return;
   box.task("learn the process's pid as the container sees it").sys("getpid", [], { out: "own pid" });
   const state = stateOf(recipe, "created");
-  runHooks(box, { kind: "startContainer", hooks, state, pid: slot("own pid"), environment, reports: false });
+  // Profiles cannot look at clone3's flags, so that some stop it; behind them there is clone.
+  const isLoaded = confinement?.loaded !== "last";
+  const clone = isLoaded && refusal(confinement, "clone3") !== undefined ? "clone" : "clone3";
+  runHooks(box, { kind: "startContainer", hooks, state, pid: slot("own pid"), environment, reports: false, clone });
 }

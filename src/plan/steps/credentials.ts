@@ -21,7 +21,7 @@ export function capabilityBits(names: readonly string[] | undefined, facts: Pick
   return bits;
 }
 
-/** The steps between root in the container and the process's user, in the only order that works. */
+/** The steps between root in the container and the process's user, in the only order that works; capabilities come next. */
 export function becomeUser(lane: Lane, process: Process, facts: HostFacts): void {
   const uid = process.user?.uid ?? 0;
   const gid = process.user?.gid ?? 0;
@@ -50,7 +50,6 @@ export function becomeUser(lane: Lane, process: Process, facts: HostFacts): void
   enterDirectory(lane, process.cwd ?? "/", "as the user");
   checkDirectory(lane);
   lane.task("do not keep capabilities over later changes").sys("prctl", [PR.SET_KEEPCAPS, 0, 0, 0, 0]);
-  if (capabilities !== undefined) setCapabilities(lane, capabilities, facts);
 }
 
 function dropBounding(lane: Lane, capabilities: Capabilities, facts: HostFacts): void {
@@ -69,20 +68,17 @@ function dropBounding(lane: Lane, capabilities: Capabilities, facts: HostFacts):
   );
 }
 
-function setCapabilities(lane: Lane, capabilities: Capabilities, facts: HostFacts): void {
-  const [effective, permitted, inheritable] = (["effective", "permitted", "inheritable"] as const)
-    .map((set) => capabilityBits(capabilities[set], facts)) as [bigint, bigint, bigint];
-  const low = (bits: bigint) => Number(bits & 0xffffffffn);
-  const high = (bits: bigint) => Number(bits >> 32n);
-  const hex = (bits: bigint) => "0x" + bits.toString(16);
+/**
+ * The capabilities of the process's user. `spare`: what it keeps besides, until dropSpareCapabilities.
+ */
+export function setCapabilities(lane: Lane, { capabilities, user }: Process, facts: HostFacts, spare = 0n): void {
+  if (capabilities === undefined) {
+    // They are left alone; but the change of user has taken effect from those that are needed now.
+    if (spare !== 0n && (user?.uid ?? 0) !== 0) useAllCapabilities(lane);
+    return;
+  }
   lane.task("set the capability sets", { path: "/process/capabilities", error: "unable to apply caps" });
-  lane.sys("capset", [
-    u32s([CAPABILITY_VERSION_3, 0], "{version 3, self}"),
-    u32s(
-      [low(effective), low(permitted), low(inheritable), high(effective), high(permitted), high(inheritable)],
-      `{effective ${hex(effective)}, permitted ${hex(permitted)}, inheritable ${hex(inheritable)}}`,
-    ),
-  ]);
+  setSets(lane, capabilities, facts, spare);
   lane.task("set the ambient capabilities", { path: "/process/capabilities/ambient" });
   lane.sys("prctl", [PR.CAP_AMBIENT, PR_CAP_AMBIENT.CLEAR_ALL, 0, 0, 0]);
   const ambient = capabilityBits(capabilities.ambient, facts);
@@ -98,6 +94,48 @@ function setCapabilities(lane: Lane, capabilities: Capabilities, facts: HostFact
     lane.builder.warn(lane, `can't raise ambient capability ${name}`, "raised");
     lane.label(done);
   }
+}
+
+/** Without the spare ones. Capabilities that the config leaves alone go where execve puts them. */
+export function dropSpareCapabilities(lane: Lane, { capabilities }: Process, facts: HostFacts, spare: bigint): void {
+  if (capabilities === undefined || spare === 0n) return;
+  lane.task("give up what only loading the filter took", {
+    path: "/process/capabilities",
+    error: "unable to apply caps",
+  });
+  setSets(lane, capabilities, facts, 0n);
+}
+
+function setSets(lane: Lane, capabilities: Capabilities, facts: HostFacts, spare: bigint): void {
+  const [effective, permitted, inheritable] = (["effective", "permitted", "inheritable"] as const)
+    .map((set) => capabilityBits(capabilities[set], facts) | (set === "inheritable" ? 0n : spare)) as [
+      bigint,
+      bigint,
+      bigint,
+    ];
+  const low = (bits: bigint) => Number(bits & 0xffffffffn);
+  const high = (bits: bigint) => Number(bits >> 32n);
+  const hex = (bits: bigint) => "0x" + bits.toString(16);
+  lane.sys("capset", [
+    CAPABILITY_HEADER,
+    u32s(
+      [low(effective), low(permitted), low(inheritable), high(effective), high(permitted), high(inheritable)],
+      `{effective ${hex(effective)}, permitted ${hex(permitted)}, inheritable ${hex(inheritable)}}`,
+    ),
+  ]);
+}
+
+const CAPABILITY_HEADER = u32s([CAPABILITY_VERSION_3, 0], "{version 3, self}");
+const CAPABILITY_SETS = 24;
+
+/** Makes every permitted capability effective. */
+function useAllCapabilities(lane: Lane): void {
+  const sets = lane.builder.buffer("capability sets", CAPABILITY_SETS);
+  lane.task("use what capabilities there are, to load the filter", { path: "/linux/seccomp" });
+  lane.sys("capget", [CAPABILITY_HEADER, sets]);
+  // effective, permitted, inheritable: the lower 32 of each, then the upper ones.
+  for (const at of [0, 12]) lane.load("permitted", 4, sets, at + 4).store(4, slot("permitted"), sets, at);
+  lane.sys("capset", [CAPABILITY_HEADER, sets]);
 }
 
 /**

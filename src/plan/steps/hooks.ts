@@ -52,6 +52,8 @@ export interface HookOptions {
   readonly directory?: string;
   /** The starter hears of failures (false behind the start gate). */
   readonly reports: boolean;
+  /** How a hook's process is made. */
+  readonly clone?: "clone3" | "clone";
 }
 
 /** Runs all hooks of a kind; the first that fails fails the lane. */
@@ -75,7 +77,7 @@ export function runHooks(lane: Lane, options: HookOptions): void {
       timespec(timeout),
     ]),
     ([path, argv, env, timeout], next) => {
-      startHook(lane, child);
+      startHook(lane, child, options.clone ?? "clone3");
       waitForHook(lane, options, timeout!, next);
       childLane(lane, options, child, path!, argv!, env!);
     },
@@ -122,7 +124,7 @@ function writeState(lane: Lane, { state, pid }: HookOptions): void {
   lane.sys("fcntl", [slot("hook state"), F.ADD_SEALS, F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW | F_SEAL.WRITE]);
 }
 
-function startHook(lane: Lane, child: string): void {
+function startHook(lane: Lane, child: string, clone: "clone3" | "clone"): void {
   const b = lane.builder;
   const pidfd = b.buffer("hook pidfd", 8);
   const args = b.buffer("hook clone args", CLONE_ARGS_SIZE, {
@@ -131,7 +133,8 @@ function startHook(lane: Lane, child: string): void {
   lane.sys("lseek", [slot("hook state"), 0, 0]);
   lane.sys("memfd_create", [text("stdout"), MFD.CLOEXEC], { out: "hook stdout" });
   lane.sys("memfd_create", [text("stderr"), MFD.CLOEXEC], { out: "hook stderr" });
-  lane.sys("clone3", [args, CLONE_ARGS_SIZE], { out: "hook" });
+  if (clone === "clone3") lane.sys("clone3", [args, CLONE_ARGS_SIZE], { out: "hook" });
+  else lane.sys("clone", [CLONE.PIDFD | SIG.CHLD, 0, pidfd, 0, 0], { out: "hook" });
   lane.jump(child, { left: slot("hook"), is: "==", right: 0 });
   lane.load("hook pidfd", 4, pidfd);
 }

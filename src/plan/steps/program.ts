@@ -6,6 +6,7 @@ import type { Process } from "../../spec/schema.ts";
 import { type Lane, size, slot, text, words } from "../builder.ts";
 import { byteLength } from "../recipe.ts";
 import type { Operand } from "../types.ts";
+import { type Confinement, refusal } from "./seccomp.ts";
 
 const HOME_MAX = 4096;
 const [COLON, NEWLINE] = [58, 10];
@@ -187,13 +188,31 @@ export function findProgram(lane: Lane, process: Process, environment: Environme
 const EXEC_ERRORS = [E.NOEXEC, E.ACCES, E.NOENT, E.NOTDIR, E.PERM, E.TXTBSY] as const;
 const EXEC_FAILED = 255;
 
-/** Closes everything but standard and preserved descriptors, and runs the program; a failure is the container's own end. */
-export function runProgram(lane: Lane, process: Process, environment: Environment, preserveFds: number): void {
+/**
+ * Closes everything but standard and preserved descriptors: not only marked, because the program's path could lead
+ * through one of them (CVE-2024-21626). One by one where the filter, loaded already, knows no better: an old profile.
+ */
+export function closeAll(lane: Lane, preserveFds: number, confinement: Confinement | undefined): void {
+  const first = 3 + preserveFds;
+  lane.task("close every descriptor that the program is not to have");
+  const isLoaded = confinement?.loaded !== "last";
+  if (!isLoaded || refusal(confinement, "close_range", [first, ALL, 0]) === undefined) {
+    lane.sys("close_range", [first, ALL, 0]);
+    return;
+  }
+  const each = lane.builder.unique("each descriptor");
+  lane.set("descriptor", first).label(each);
+  lane.sys("close", [slot("descriptor")], { tolerate: [E.BADF] }).set("descriptor", slot("descriptor"), 1);
+  lane.jump(each, { left: slot("descriptor"), is: "<", right: first + DESCRIPTORS_MAX });
+}
+/** More than a plan has open: the kernel gives the lowest number that is free. */
+const DESCRIPTORS_MAX = 1024;
+
+/** Runs the program; a failure is the container's own end. */
+export function runProgram(lane: Lane, process: Process, environment: Environment): void {
   const b = lane.builder;
   const args = process.args ?? [];
   const failed = b.unique("execve failed");
-  // Closed, not only marked: the program's path could lead through one of them (CVE-2024-21626).
-  lane.task("close every descriptor that the program is not to have").sys("close_range", [3 + preserveFds, ALL, 0]);
   lane.task("run the program", { path: "/process/args", error: `exec ${args[0]}` });
   const [unusual, end] = [b.unique("unusual error"), b.unique("end")];
   lane.failingTo(unusual, () => {

@@ -1,0 +1,111 @@
+/**
+ * The seccomp filter: when it is loaded, and that what is left to do then gets through it.
+ *
+ * With no_new_privs anyone may load a filter: it comes last, and only execve needs to pass. Without, it takes
+ * CAP_SYS_ADMIN, which the process keeps beyond its own capabilities until then. An agent has to get its descriptor
+ * while the starter is still there.
+ */
+import type { Arch } from "../../abi/arch.ts";
+import { SECCOMP } from "../../abi/flags.ts";
+import { CAPABILITIES } from "../../abi/names.ts";
+import { type SyscallName, syscallNumber } from "../../abi/syscalls.ts";
+import { RunkError } from "../../errors.ts";
+import { compileProfile, type Filter, isOn } from "../../seccomp/compile.ts";
+import { describeReturn, interpret } from "../../seccomp/decode.ts";
+import { actionOf, ACTIONS, AUDIT_ARCH } from "../../seccomp/names.ts";
+import type { Process, Seccomp } from "../../spec/schema.ts";
+import { bytes, words } from "../builder.ts";
+import type { Plan, Step } from "../types.ts";
+import type { Lanes } from "./lanes.ts";
+import { type AgentState, introduceToAgent } from "./seccomp_agent.ts";
+
+const PATH = "/linux/seccomp";
+const SYS_ADMIN = 1n << BigInt(CAPABILITIES.indexOf("CAP_SYS_ADMIN"));
+
+export interface Confinement {
+  readonly profile: Seccomp;
+  readonly filter: Filter;
+  readonly loaded: "with privilege" | "with the starter" | "last";
+  readonly arch: Arch;
+}
+
+/**
+ * What a profile means for a process; undefined when it asks for no filter.
+ * @throws {RunkError} naming the place in the profile
+ */
+export function confinementOf(profile: Seccomp | undefined, process: Process, arch: Arch): Confinement | undefined {
+  if (!isOn(profile)) return undefined;
+  const filter = compileProfile(profile, arch);
+  const loaded = !process.noNewPrivileges ? "with privilege" : filter.notifies ? "with the starter" : "last";
+  return { profile, filter, loaded, arch };
+}
+
+/** What the process may do beyond its capabilities until its filter is loaded. */
+export const sparedCapabilities = (confinement: Confinement | undefined): bigint =>
+  confinement?.loaded === "with privilege" ? SYS_ADMIN : 0n;
+
+/** Loads the filter, if this is when. */
+export function loadFilter(
+  lanes: Lanes,
+  confinement: Confinement | undefined,
+  when: Confinement["loaded"],
+  state: AgentState,
+): void {
+  if (confinement?.loaded !== when) return;
+  const { filter, profile } = confinement;
+  const count = filter.instructions.length;
+  const means = `{filter of ${count} instructions, default ${describeReturn(filter.defaultReturn)}}`;
+  const known = profile.flags?.length ? `: does this kernel know ${profile.flags.join(" and ")}?` : "";
+  lanes.box.task("load the seccomp filter", { path: PATH, error: `error loading seccomp filter into kernel${known}` });
+  const args = [SECCOMP.SET_MODE_FILTER, filter.flags, words([count, bytes(filter.bytes, means)], means)];
+  lanes.box.sys("seccomp", args, filter.notifies ? { out: "notifications" } : {});
+  if (filter.notifies) introduceToAgent(lanes, profile, state);
+}
+
+const LETS_THROUGH: readonly number[] = [
+  ...[ACTIONS.SCMP_ACT_ALLOW, ACTIONS.SCMP_ACT_LOG, ACTIONS.SCMP_ACT_NOTIFY, ACTIONS.SCMP_ACT_TRACE],
+];
+
+/** Whether a filter stops a call whatever its arguments, as far as they are not known: what it answers then. */
+export function refusal(
+  confinement: Confinement | undefined,
+  call: SyscallName,
+  args: Step["args"] = [],
+): number | undefined {
+  if (confinement === undefined) return undefined;
+  const { arch, filter } = confinement;
+  const answers = [0n, ADDRESS].map((unknown) => {
+    const values = args.map((arg) => (typeof arg === "object" ? unknown : BigInt.asUintN(64, BigInt(arg))));
+    return interpret(filter.instructions, { number: syscallNumber(arch, call), arch: AUDIT_ARCH[arch], args: values })
+      .value;
+  });
+  const [answer] = answers;
+  return answers.every((answer) => !LETS_THROUGH.includes(actionOf(answer))) ? answer : undefined;
+}
+/** Somewhere in memory. */
+const ADDRESS = 0x10000000n;
+
+/**
+ * What is left to do when the filter is loaded must get through it. Returns the plan itself.
+ * @throws {RunkError} for a profile that would stop its own container from coming up
+ */
+export function checkConfinement(plan: Plan, confinement: Confinement | undefined): Plan {
+  if (confinement === undefined) return plan;
+  const { steps } = plan;
+  const from = steps.findIndex(({ call }) => call === "seccomp");
+  const to = steps.findIndex(({ call, lane }) => call === "execve" && lane === "container");
+  for (const { op, call, args, tolerate, task, lane } of steps.slice(from + 1, to + 1)) {
+    if (op !== "syscall" || lane !== "container") continue;
+    const answer = refusal(confinement, call!, args);
+    if (answer === undefined) continue;
+    if (actionOf(answer) === ACTIONS.SCMP_ACT_ERRNO && tolerate?.includes(answer & 0xffff)) continue;
+    const cure = confinement.loaded === "last" || call === "execve"
+      ? "allow it"
+      : "allow it, or set noNewPrivileges, with which less is called behind the filter";
+    throw new RunkError(
+      `the seccomp profile answers ${call} with ${describeReturn(answer)}, but it is needed behind the filter to ` +
+        `${task.why}: ${cure} [config.json ${PATH}/syscalls]`,
+    );
+  }
+  return plan;
+}
