@@ -1,6 +1,7 @@
 /** Changes limits of cgroups that are in use, all or none. */
 import { E, errnoText } from "../abi/errno.ts";
 import { osErrorNumber, RunkError } from "../errors.ts";
+import { describeShortage } from "./oom.ts";
 import { type CgroupPaths, controllerDirectory } from "./paths.ts";
 import type { CgroupWrite } from "./writes.ts";
 
@@ -57,10 +58,7 @@ function change(paths: CgroupPaths, write: CgroupWrite, done: Done[], retryOn: r
 function explain(write: CgroupWrite, file: string, directory: string, errno: number | undefined, error: unknown) {
   const { value, path } = write;
   if (errno === E.BUSY && write.file === "memory.limit_in_bytes") {
-    const [usage, peak] = ["usage", "max_usage"].map((name) =>
-      readText(`${directory}/memory.${name}_in_bytes`)?.trim()
-    );
-    return `unable to set memory limit to ${value} (current usage: ${usage}, peak usage: ${peak})`;
+    return `unable to set memory limit to ${value} (${describeShortage({ memory: directory }).usage})`;
   }
   const cause = errno === undefined ? String(error) : errnoText(errno);
   return `failed to write ${JSON.stringify(value)}: write ${file}: ${cause} [${path}]`;

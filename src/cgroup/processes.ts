@@ -1,6 +1,7 @@
 /** The processes of a container's cgroups, sub-cgroups included: listing, killing, and removing the directories. */
 import { osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
+import type { CgroupPaths } from "./paths.ts";
 
 /** Pids of a directory's cgroup and of those below it; none when it does not exist. */
 export function pidsBelow(directory: string): number[] {
@@ -16,29 +17,48 @@ export function pidsBelow(directory: string): number[] {
 }
 
 /** The directory in which a container's processes are looked up: the devices controller's on v1, as in runc. */
-export function processDirectory(paths: Readonly<Record<string, string>> = {}): string | undefined {
+export function processDirectory(paths: CgroupPaths = {}): string | undefined {
   return paths["devices"] ?? paths[""] ?? Object.values(paths)[0];
 }
 
+/** Whether the cgroup from which a container's processes are known is there. */
+export function hasProcessList(paths: CgroupPaths = {}): boolean {
+  const directory = processDirectory(paths);
+  try {
+    return directory !== undefined && Deno.lstatSync(directory).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+const KILL_PATIENCE = 10_000;
+
 /**
- * Kills every process of a container's cgroups. cgroup.kill does it at once where there is a unified hierarchy that the
- * processes are in; else rounds of SIGKILL, until a round finds no one.
+ * Kills every process of a container's cgroups and waits until no one is left; nothing when there are no cgroups.
+ * Processes that keep forking are stopped first: by cgroup.kill in the unified hierarchy, by the freezer on v1.
+ * @throws {RunkError} when some will not die
  */
-export async function killAll(paths: Readonly<Record<string, string>> = {}): Promise<void> {
-  const unified = paths[""];
-  if (unified !== undefined && writeIfThere(`${unified}/cgroup.kill`, "1")) return;
+export async function killAll(paths: CgroupPaths = {}): Promise<void> {
   const directory = processDirectory(paths);
   if (directory === undefined) return;
-  const freezer = paths["freezer"];
-  const FREEZE_ROUNDS = 5;
-  for (let round = 0; round < FREEZE_ROUNDS; round++) {
-    // Frozen, none can fork while the list is worked through.
-    if (freezer !== undefined) writeIfThere(`${freezer}/freezer.state`, "FROZEN");
-    const pids = pidsBelow(directory);
-    for (const pid of pids) kill(pid);
+  const end = Date.now() + KILL_PATIENCE;
+  for (let wait = FIRST_PAUSE; pidsBelow(directory).length > 0; wait = Math.min(2 * wait, LONGEST_PAUSE)) {
+    if (Date.now() > end) {
+      throw new RunkError(`processes in ${directory} will not die: ${pidsBelow(directory).join(", ")}`);
+    }
+    if (paths[""] !== undefined) writeIfThere(`${paths[""]}/cgroup.kill`, "1");
+    killFrozen(directory, paths["freezer"]);
+    await pause(wait);
+  }
+}
+
+/** Frozen (or about to be), none can fork while the list is worked through. */
+function killFrozen(directory: string, freezer: string | undefined): void {
+  if (freezer !== undefined) writeIfThere(`${freezer}/freezer.state`, "FROZEN");
+  try {
+    for (const pid of pidsBelow(directory)) kill(pid);
+  } finally {
     if (freezer !== undefined) writeIfThere(`${freezer}/freezer.state`, "THAWED");
-    if (pids.length === 0) return;
-    await pause(10);
   }
 }
 
@@ -51,7 +71,7 @@ const LONGEST_PAUSE = 250;
  * busy for a moment: tried again with growing pauses.
  * @throws {RunkError} naming the directory that stays
  */
-export async function removeCgroups(paths: Readonly<Record<string, string>> = {}): Promise<void> {
+export async function removeCgroups(paths: CgroupPaths = {}): Promise<void> {
   let left = [...new Set(Object.values(paths))];
   let failure: unknown;
   for (
@@ -73,9 +93,13 @@ export async function removeCgroups(paths: Readonly<Record<string, string>> = {}
     await pause(wait);
   }
   const errno = osErrorNumber(failure);
-  throw new RunkError(`unable to remove cgroup ${left[0]}: ${errno === undefined ? failure : errnoText(errno)}`, {
-    cause: failure,
-  });
+  const pids = pidsBelow(left[0]!);
+  throw new RunkError(
+    `unable to remove cgroup ${left[0]}: ${errno === undefined ? failure : errnoText(errno)}${
+      pids.length === 0 ? "" : ` (in use by ${pids.length} process(es): ${pids.slice(0, 10).join(", ")})`
+    }`,
+    { cause: failure },
+  );
 }
 
 function removeTree(directory: string): void {

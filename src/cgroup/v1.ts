@@ -45,7 +45,14 @@ function memory({ memory }: Resources): CgroupWrite[] {
   const write = (file: string, value: number | bigint, key: string, more: Partial<CgroupWrite> = {}) =>
     writes.push({ controller: "memory", file, value: String(value), path: `${at}/memory/${key}`, ...more });
   // Memory before memory+swap: a new cgroup's limits are infinite, and swap must never be below memory.
-  if (isSet(memory.limit)) write("memory.limit_in_bytes", memory.limit, "limit", { retryOn: [E.INVAL] });
+  if (isSet(memory.limit)) {
+    const isUnlimited = BigInt(memory.limit) === -1n;
+    write("memory.limit_in_bytes", memory.limit, "limit", {
+      ...(isSet(memory.swap) || isUnlimited ? { retryOn: [E.INVAL] } : {}),
+      // What CPUs hold in reserve counts as used until they give it back.
+      patientOn: [E.BUSY],
+    });
+  }
   if (isSet(memory.swap)) write("memory.memsw.limit_in_bytes", memory.swap, "swap");
   else if (memory.limit !== undefined && BigInt(memory.limit) === -1n) {
     write("memory.memsw.limit_in_bytes", -1, "limit", { tolerate: [E.NOENT] });
@@ -68,7 +75,7 @@ function cpu({ cpu }: Resources): CgroupWrite[] {
   const writes: CgroupWrite[] = [];
   const write = (file: string, value: number | bigint, key: string, more: Partial<CgroupWrite> = {}) =>
     writes.push({ controller: "cpu", file, value: String(value), path: `${at}/cpu/${key}`, ...more });
-  if (isSet(cpu.shares)) write("cpu.shares", cpu.shares, "shares");
+  if (isSet(cpu.shares)) write("cpu.shares", checkedShares(cpu.shares), "shares");
   // A period can be wrong for the quota that still is, and right for the one that comes; the same for burst and real time.
   const whenQuota = isSet(cpu.quota) ? { retryOn: [E.INVAL] } : {};
   if (isSet(cpu.period)) write("cpu.cfs_period_us", cpu.period, "period", whenQuota);
@@ -79,6 +86,18 @@ function cpu({ cpu }: Resources): CgroupWrite[] {
   if (isSet(cpu.realtimePeriod)) write("cpu.rt_period_us", cpu.realtimePeriod, "realtimePeriod", whenRuntime);
   if (isSet(cpu.realtimeRuntime)) write("cpu.rt_runtime_us", cpu.realtimeRuntime, "realtimeRuntime");
   return writes;
+}
+
+const LEAST_SHARES = 2n;
+const MOST_SHARES = 262144n;
+
+/** The kernel would take the nearest value that it has, and say nothing. */
+function checkedShares(shares: number | bigint): number | bigint {
+  const wrong = (which: string, bound: bigint) =>
+    new RunkError(`the ${which} allowed cpu-shares is ${bound} [config.json ${at}/cpu/shares]`);
+  if (BigInt(shares) < LEAST_SHARES) throw wrong("minimum", LEAST_SHARES);
+  if (BigInt(shares) > MOST_SHARES) throw wrong("maximum", MOST_SHARES);
+  return shares;
 }
 
 function pids({ pids }: Resources): CgroupWrite[] {
@@ -160,7 +179,11 @@ function rdma({ rdma }: Resources): CgroupWrite[] {
   return Object.entries(rdma ?? {}).map(([device, { hcaHandles, hcaObjects }]) => ({
     controller: "rdma",
     file: "rdma.max",
-    value: `${device} hca_handle=${hcaHandles ?? "max"} hca_object=${hcaObjects ?? "max"}`,
+    value: [
+      device,
+      ...(hcaHandles === undefined ? [] : [`hca_handle=${hcaHandles}`]),
+      ...(hcaObjects === undefined ? [] : [`hca_object=${hcaObjects}`]),
+    ].join(" "),
     path: `${at}/rdma/${device}`,
   }));
 }

@@ -20,6 +20,8 @@ export interface CgroupWrite {
   readonly tolerate?: readonly number[];
   /** Error numbers after which the write is tried once more when the controller's other values are in place. */
   readonly retryOn?: readonly number[];
+  /** Error numbers that pass when the kernel has had a moment: the write is tried again for a while. */
+  readonly patientOn?: readonly number[];
 }
 
 /**

@@ -31,6 +31,13 @@ export async function compile(
   if (request.cgroups.length === 0 && facts.cgroups.version !== "none" && spec.linux?.resources !== undefined) {
     warnings.push("cgroups are disabled: ignoring all limits and device rules [config.json /linux/resources]");
   }
+  const { kernel, kernelTCP, useHierarchy } = spec.linux?.resources?.memory ?? {};
+  if (kernel !== undefined || kernelTCP !== undefined) {
+    warnings.push("Kernel memory settings are ignored and will be removed");
+  }
+  if (useHierarchy === false) {
+    warnings.push("memory is always counted by hierarchy [config.json /linux/resources/memory/useHierarchy]");
+  }
   const plan = parameterized === undefined
     ? planCreate(spec, facts, request)
     : planCreate(parameterized.spec, facts, parameterized.request);

@@ -1,12 +1,14 @@
 /** bundle -> spec -> facts -> plan -> init -> state: a new container, waiting for `start` (or, for `run`, running). */
 import { checkRootfs, readConfig } from "../bundle/open.ts";
 import { isFrozen } from "../cgroup/freezer.ts";
-import { cgroupDirectories, cgroupPaths } from "../cgroup/paths.ts";
+import type { Shortage } from "../cgroup/oom.ts";
+import { cgroupDirectories, type CgroupPaths, cgroupPaths } from "../cgroup/paths.ts";
 import { pidsBelow, processDirectory, removeCgroups } from "../cgroup/processes.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { tryCall } from "../../ffi/call.ts";
-import { F } from "../abi/flags.ts";
+import { cstring } from "../../ffi/memory.ts";
+import { AT_FDCWD, F } from "../abi/flags.ts";
 import { reap } from "../../ffi/process.ts";
 import { probeHost } from "../host/probe.ts";
 import { carryOut, type CarryOutOptions } from "../init/carry_out.ts";
@@ -121,9 +123,12 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   using _lock = store.reserve(runtime.root, id);
   let pid = 0;
   const helpers: number[] = [];
-  let paths: Record<string, string> = {};
+  let paths: CgroupPaths = {};
+  let shortage: Shortage | undefined;
   try {
-    paths = cgroupPaths(request.cgroups);
+    const wanted = cgroupPaths(request.cgroups);
+    checkUnused(wanted);
+    paths = wanted;
     store.saveIntent(runtime.root, { id, cgroup_paths: paths });
     let records: typeof import("./new_record.ts");
     let record: StateRecord | undefined;
@@ -148,8 +153,10 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
           pid = made!;
           record = records.withProcess(record!, pid, processStat(pid)?.start ?? 0);
         },
-        // A cgroup of that name is there already.
-        existing: () => checkUnused(paths),
+        undoing: async () => {
+          const { describeShortage } = await import("../cgroup/oom.ts");
+          shortage = describeShortage(paths);
+        },
         helper: ([helper]) => {
           helpers.push(helper!);
         },
@@ -166,7 +173,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   } catch (error) {
     await cleanUp(runtime, id, pid, helpers, paths);
     if (request.pidFile !== undefined && pid > 0) removePidFile(request.pidFile, pid, error);
-    throw explain(error);
+    throw explain(error, shortage);
   }
 }
 
@@ -177,10 +184,14 @@ function limitsOf({ linux }: Spec): Promise<ResourcesRecord> | undefined {
   return import("../state/resources.ts").then(({ recordResources }) => recordResources(limits));
 }
 
-/** runc's words in front of a failed set-up, which clients show to users. */
-function explain(error: unknown): unknown {
+/** runc's words in front of a failed set-up, which clients show to users, and about memory, which often is the cause. */
+function explain(error: unknown, shortage: Shortage | undefined): unknown {
   if (!(error instanceof StepError)) return error;
-  return new RunkError(`unable to start container process: ${error.message}`);
+  const isLimit = error.message.includes("unable to set memory limit");
+  const cause = (shortage?.kills ?? 0) > 0
+    ? "container init was OOM-killed (memory limit too low?)"
+    : error.message + (isLimit && shortage !== undefined ? ` (${shortage.usage})` : "");
+  return new RunkError(`unable to start container process: ${cause}`);
 }
 
 /** What the plan's own undo may have left: the ended process uncollected, the state directory, busy cgroups. */
@@ -189,7 +200,7 @@ async function cleanUp(
   id: string,
   pid: number,
   helpers: readonly number[],
-  paths: Record<string, string>,
+  paths: CgroupPaths,
 ) {
   for (const child of [pid, ...helpers].filter((pid) => pid > 0)) {
     tryCall("kill", child, 9);
@@ -218,15 +229,23 @@ function removePidFile(path: string, pid: number, error: unknown): void {
   }
 }
 
-/** @throws {RunkError} when processes of someone else are in the container's cgroup, or none could run in it */
-function checkUnused(paths: Readonly<Record<string, string>>): void {
+/**
+ * A cgroup of the container's name may be there already, but no one may be in it: from here on its processes are killed
+ * when something fails.
+ * @throws {RunkError} when processes of someone else are in it, or any would be stopped in it
+ */
+function checkUnused(paths: CgroupPaths): void {
   const directory = processDirectory(paths);
-  const pids = directory === undefined ? [] : pidsBelow(directory);
+  if (directory === undefined || !(exists(directory) || exists(paths["freezer"] ?? directory))) return;
+  const pids = pidsBelow(directory);
   if (pids.length > 0) {
     throw new RunkError(`container's cgroup is not empty: ${pids.length} process(es) found (in ${directory})`);
   }
   if (isFrozen(paths)) throw new RunkError("container's cgroup unexpectedly frozen");
 }
+
+/** An exception of Deno's takes ten times as long as this. */
+const exists = (path: string) => tryCall("faccessat2", AT_FDCWD, cstring(path), 0, 0) === 0;
 
 /** @throws {RunkError} when a descriptor that is to be preserved was not given to this process */
 export function checkPreserved(count: number): void {

@@ -192,9 +192,10 @@ async function start(
     return pid;
   } catch (error) {
     if (pid > 0) reap(pid);
-    throw error instanceof RunkError && error.name === "StepError"
-      ? new RunkError(`unable to start container process: ${error.message}`)
-      : error;
+    if (!(error instanceof RunkError) || error.name !== "StepError") throw error;
+    const { describeShortage } = await import("../cgroup/oom.ts");
+    const hint = describeShortage(record.cgroup_paths ?? {}).kills > 0 ? " (possibly OOM-killed)" : "";
+    throw new RunkError(`unable to start container process: ${error.message}${hint}`);
   }
 }
 

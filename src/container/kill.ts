@@ -2,10 +2,9 @@
 import { pidfdSignal } from "../../ffi/process.ts";
 import { SIG } from "../abi/names.ts";
 import { thaw } from "../cgroup/freezer.ts";
-import { killAll } from "../cgroup/processes.ts";
+import { hasProcessList, killAll } from "../cgroup/processes.ts";
 import { RunkError, SysError } from "../errors.ts";
 import { hasPrivateNamespace } from "../state/record.ts";
-import { isAlive } from "../state/status.ts";
 import { find } from "./find.ts";
 import { openInit } from "./open_init.ts";
 import type { Runtime } from "./runtime.ts";
@@ -19,8 +18,7 @@ export const NOT_RUNNING = "container not running";
  */
 export async function kill(runtime: Runtime, id: string, signal: number): Promise<void> {
   const { record } = find(runtime, id);
-  if (signal === SIG.KILL && !hasPrivateNamespace(record, "NEWPID")) {
-    if (!isAlive(record)) throw new RunkError(NOT_RUNNING);
+  if (signal === SIG.KILL && !hasPrivateNamespace(record, "NEWPID") && hasProcessList(record.cgroup_paths)) {
     return await killAll(record.cgroup_paths);
   }
   using init = openInit(record);

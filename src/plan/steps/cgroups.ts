@@ -9,6 +9,7 @@ import type { CgroupDirectory } from "../../cgroup/paths.ts";
 import type { CgroupWrite } from "../../cgroup/writes.ts";
 import { type Lane, size, slot, type SyscallOptions, text, words } from "../builder.ts";
 import { joinsWithUserNamespace, type Recipe } from "../recipe.ts";
+import type { Ref } from "../types.ts";
 import { limitV1 } from "./cgroups_v1.ts";
 import { limitV2 } from "./cgroups_v2.ts";
 
@@ -16,20 +17,26 @@ const DIRECTORY_MODE = 0o755;
 /** Removing a cgroup whose last process has just died can take the kernel a moment: tries, nanoseconds between. */
 const REMOVE_TRIES = 100;
 const REMOVE_PAUSE = 5_000_000;
+/** The same for a value that the kernel may take when it has had a moment. */
+const PATIENCE_TRIES = 40;
+const PATIENCE_PAUSE = 5_000_000;
 const PATH = "/linux/cgroupsPath";
 /** Slot with the directory that a process is born in. */
 export const UNIFIED = "unified cgroup";
 
 const isUnified = ({ controllers }: CgroupDirectory) => controllers.includes("");
+/** The place of the flag that says whether a directory was made, and not there before. */
+export type MadeFlag = (directory: CgroupDirectory) => Ref;
+
 /** Host lane: directories, limits, descriptors to join by. */
 export function makeCgroups(recipe: Recipe): void {
   const { host, facts: { cgroups: { version } }, request: { cgroups } } = recipe;
   const resources = recipe.spec.linux?.resources ?? {};
   // Disabled, or a host without any.
   if (cgroups.length === 0 && version !== "none") return;
-  makeDirectories(host, cgroups);
+  const made = makeDirectories(host, cgroups);
   if (version === "v2") limitV2(recipe, resources);
-  else limitV1(recipe, resources);
+  else limitV1(recipe, resources, made);
   openCgroups(host, entrance(recipe));
 }
 
@@ -86,8 +93,11 @@ export function joinCgroups(box: Lane, { files, unified }: Entrance): void {
   if (unified !== undefined) box.close(UNIFIED);
 }
 
-/** Makes the directories, and those above them in their hierarchies; what was made is taken back if the container fails. */
-function makeDirectories(host: Lane, directories: readonly CgroupDirectory[]): void {
+/**
+ * Makes the directories, and those above them in their hierarchies; what was made is taken back if the container fails.
+ * @returns where a directory's flag is: 1 when it was made
+ */
+function makeDirectories(host: Lane, directories: readonly CgroupDirectory[]): MadeFlag {
   const paths = directories.flatMap(ladder);
   const made = host.builder.buffer("cgroups made", 8 * paths.length);
   const rows = paths.map((path, i) => [text(path), made.plus(8 * i)] as const);
@@ -105,23 +115,12 @@ function makeDirectories(host: Lane, directories: readonly CgroupDirectory[]): v
     });
   });
   host.task("make the cgroups", { path: PATH, error: "cannot make the cgroup {item}" });
-  const leaves = new Set(directories.map(({ path }) => path));
-  host.set("existing", 0);
-  host.each(
-    all,
-    rows.map(([path, flag], i) => [path, flag, leaves.has(paths[i]!) ? 1 : 0]),
-    ([path, flag, isLeaf], next) => {
-      const exists = host.builder.unique("exists");
-      host.sys("mkdirat", [AT_FDCWD, path!, DIRECTORY_MODE], { tolerate: [E.EXIST], to: exists });
-      host.store(8, 1, flag!).jump(next);
-      host.label(exists).set("existing", slot("existing"), isLeaf!);
-    },
-  );
-  const unused = host.builder.unique("unused");
-  host.task("let the starter look whether a cgroup that was there already is in use", { path: PATH });
-  host.jump(unused, { left: slot("existing"), is: "==", right: 0 });
-  host.builder.ask(host, "existing", []);
-  host.label(unused);
+  host.each(all, rows, ([path, flag], next) => {
+    host.sys("mkdirat", [AT_FDCWD, path!, DIRECTORY_MODE], { tolerate: [E.EXIST], to: next });
+    host.store(8, 1, flag!);
+  });
+  const flags = new Map(paths.map((path, i) => [path, made.plus(8 * i)]));
+  return ({ path }) => flags.get(path)!;
 }
 
 /** The directories from below the one that exists down to a cgroup. */
@@ -137,7 +136,7 @@ export const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
 export function writeLimits(host: Lane, directory: string, writes: readonly CgroupWrite[]): void {
   const retries: { write: CgroupWrite; flag: string }[] = [];
   for (const write of writes) {
-    task(host, write);
+    task(host, directory, write);
     if (write.retryOn === undefined) {
       writeFile(host, directory, write);
       continue;
@@ -150,18 +149,22 @@ export function writeLimits(host: Lane, directory: string, writes: readonly Cgro
   }
   for (const { write, flag } of retries) {
     const done = host.builder.unique("written");
-    task(host, write);
+    task(host, directory, write);
     host.jump(done, { left: slot(flag), is: "==", right: 0 });
     writeFile(host, directory, write);
     host.label(done);
   }
 }
 
-const task = (host: Lane, { file, value, path }: CgroupWrite) =>
-  host.task(`set ${file} to ${value}`, { path, error: `cannot set ${file} to ${JSON.stringify(value)}` });
+const task = (host: Lane, directory: string, { file, value, path }: CgroupWrite) =>
+  host.task(`set ${file} to ${value}`, {
+    path,
+    error: `failed to write ${JSON.stringify(value)} to ${directory}/${file}`,
+  });
 
 function writeFile(host: Lane, directory: string, write: CgroupWrite, retryLabel?: string): void {
   const { otherFile, value } = write;
+  if (write.patientOn !== undefined) return writePatiently(host, directory, write, retryLabel);
   const flags = host.builder.O.WRONLY | host.builder.O.CLOEXEC;
   const done = host.builder.unique("done");
   const absent = write.tolerate === undefined ? {} : { tolerate: write.tolerate, to: done };
@@ -189,4 +192,31 @@ function writeFile(host: Lane, directory: string, write: CgroupWrite, retryLabel
     host.label(written);
   }
   host.close("file").label(done);
+}
+
+/** As writeFile, for a value that the kernel may take when it has had a moment. */
+function writePatiently(host: Lane, directory: string, write: CgroupWrite, retryLabel: string | undefined): void {
+  const { O } = host.builder;
+  const { file, value, path, retryOn = [], patientOn = [] } = write;
+  const [again, refused, busy, done] = ["write again", "refused", "busy", "done"].map((name) =>
+    host.builder.unique(name)
+  ) as [string, string, string, string];
+  host.sys("openat", [AT_FDCWD, text(`${directory}/${file}`), O.WRONLY | O.CLOEXEC], { out: "file" });
+  host.set("tries", 0).label(again);
+  host.sys("write", [slot("file"), text(value), size(value)], {
+    out: "written",
+    tolerate: [...patientOn, ...(retryLabel === undefined ? [] : retryOn)],
+    to: refused,
+  });
+  host.close("file").jump(done).label(refused);
+  if (retryLabel !== undefined) {
+    for (const errno of patientOn) host.jump(busy, { left: slot("written"), is: "==", right: -errno });
+    host.jump(retryLabel);
+  }
+  host.label(busy).set("tries", slot("tries"), 1);
+  host.sys("nanosleep", [words([0, PATIENCE_PAUSE], "5 ms"), 0]);
+  host.jump(again, { left: slot("tries"), is: "<", right: PATIENCE_TRIES });
+  const [what, which] = path.split("/").slice(-2);
+  host.fail(`unable to set ${what} ${which} to ${value}`, undefined, patientOn[0]);
+  host.label(done);
 }

@@ -48,8 +48,12 @@ export function cloneProcess({ b, box }: Lanes, lane: Lane, { flags, cgroup, why
   box.label(START);
 }
 
-/** Host lane, slot "pidfd" set: from here on a failure kills the process; the starter hears of it. */
+/**
+ * Host lane, slot "pidfd" set: from here on a failure kills the process; the starter hears of it, and may look at what is
+ * about to be taken back.
+ */
 export function ownProcess({ b, host }: Lanes): void {
+  b.undo("let the starter look why", (undo) => b.ask(undo, "undoing", []));
   b.undo("kill the container's process and wait for its end", (undo) => {
     const wait = b.buffer("wait for end", 8);
     undo.sys("pidfd_send_signal", [slot("pidfd"), SIG.KILL, 0, 0], { tolerate: [E.SRCH] });

@@ -4,6 +4,7 @@ import { E } from "../../abi/errno.ts";
 import type { Process } from "../../spec/schema.ts";
 import { type Lane, slot, text } from "../builder.ts";
 import { hasCpuset, hostRoot, type Recipe } from "../recipe.ts";
+import { limitMemory } from "./cgroups_v1.ts";
 import { meet } from "./lanes.ts";
 import { limitReady } from "./limits.ts";
 
@@ -30,6 +31,7 @@ export function readyToRun(recipe: Recipe, process: Process): void {
   const { b, host, request } = recipe;
   meet(recipe, "container", "ready to run");
   limitReady(recipe, process, hasCpuset(recipe));
+  limitMemory(recipe);
   host.task("let the starter record the container before it can be started");
   b.ask(host, "ready", ["pid"]);
   if (request.gate === "fifo") {
