@@ -55,9 +55,9 @@ const CMSG_HEADER = 16;
 /**
  * Receives one message that must carry one descriptor (SCM_RIGHTS); it has arrived already or this waits.
  * Undefined when the other side ended without sending one.
+ * @param data takes the bytes of the message
  */
-export function receiveDescriptor(socket: Fd): Fd | undefined {
-  const data = new Memory(4096);
+export function receiveDescriptor(socket: Fd, data = new Memory(4096)): Fd | undefined {
   const control = new Memory(CMSG_HEADER + 8);
   const iovec = new Memory(16);
   iovec.view.setBigUint64(0, BigInt(data.address), true);

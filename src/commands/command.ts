@@ -41,6 +41,11 @@ export const STREAM_FLAGS: readonly Flag[] = [
     kind: "string",
     help: "path of a unix socket that receives the master of the process's terminal",
   },
+  {
+    name: "pidfd-socket",
+    kind: "string",
+    help: "path of a unix socket that receives a pidfd of the process",
+  },
   { name: "pid-file", kind: "string", help: "file to write the process's pid to" },
   {
     name: "preserve-fds",

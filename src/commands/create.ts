@@ -28,6 +28,7 @@ export function createOptions({ globals, options, operands }: Context) {
     noNewKeyring: options.bool("no-new-keyring"),
     preserveFds: options.int("preserve-fds"),
     pidFile: absolute(options.string("pid-file")) || undefined,
+    pidfdSocket: absolute(options.string("pidfd-socket")) || undefined,
   };
 }
 

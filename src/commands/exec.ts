@@ -1,6 +1,7 @@
 /** runk exec */
 import { readDocument } from "../bundle/open.ts";
-import { changedProcess, completedProcess, exec } from "../container/exec.ts";
+import { exec } from "../container/exec.ts";
+import { changedProcess } from "../container/exec_process.ts";
 import { RunkError } from "../errors.ts";
 import { checkTerminal } from "../process/stdio.ts";
 import { parseDocument } from "../spec/document.ts";
@@ -48,13 +49,12 @@ EXAMPLE:
     const { runtime, options, operands: [id, ...args] } = context;
     const file = options.string("process");
     if (file === "" && args.length === 0) throw new RunkError("exec args cannot be empty");
-    refuseNotYet(context);
     const detach = options.bool("detach");
     const socket = options.string("console-socket");
-    const makeProcess = (spec: Spec): Process => {
+    const makeProcess = (spec: () => Spec): Process => {
       const process = file === ""
-        ? fromFlags(context, spec, args)
-        : completedProcess(spec, parseDocument(readDocument(file), file) as Process);
+        ? fromFlags(context, spec(), args)
+        : parseDocument(readDocument(file), file) as Process;
       checkTerminal({ detach, terminal: process.terminal ?? false, consoleSocket: socket });
       return process;
     };
@@ -65,6 +65,8 @@ EXAMPLE:
       pidFile: absolute(options.string("pid-file")) || undefined,
       preserveFds: options.int("preserve-fds"),
       ignorePaused: options.bool("ignore-paused"),
+      pidfdSocket: absolute(options.string("pidfd-socket")),
+      cgroups: options.list("cgroup"),
       name: file === "" ? "the process" : file,
     }, makeProcess);
   },
@@ -73,12 +75,14 @@ EXAMPLE:
 function fromFlags({ options }: Context, spec: Spec, args: readonly string[]): Process {
   return changedProcess(spec, {
     args,
-    cwd: options.isSet("cwd") ? options.string("cwd") : undefined,
+    cwd: options.string("cwd") || undefined,
     env: options.list("env"),
     tty: options.bool("tty"),
-    user: options.isSet("user") ? parseUser(options.string("user")) : undefined,
-    additionalGids: options.list("additional-gids").map((text) => parseId(text, "bad gid")),
+    user: options.string("user") === "" ? undefined : parseUser(options.string("user")),
+    additionalGids: options.list("additional-gids").map(parseGroup),
     capabilities: options.list("cap"),
+    selinuxLabel: options.string("process-label") || undefined,
+    apparmorProfile: options.string("apparmor") || undefined,
     noNewPrivileges: options.isSet("no-new-privs") ? options.bool("no-new-privs") : undefined,
   });
 }
@@ -88,16 +92,15 @@ function parseUser(text: string): { uid: number; gid: number | undefined } {
   return { uid: parseId(uid ?? "", "bad uid"), gid: gid === undefined ? undefined : parseId(gid, "bad gid") };
 }
 
+function parseGroup(text: string): number {
+  if ((parseInteger(text) ?? 0) < 0) throw new RunkError(`additional-gids must be a positive number ${text}`);
+  return parseId(text, "bad gid");
+}
+
 function parseId(text: string, error: string): number {
   const number = parseInteger(text);
   if (number === undefined || number < 0 || number > 0xffffffff) {
     throw new RunkError(`${error}: ${JSON.stringify(text)} is not an id`);
   }
   return number;
-}
-
-function refuseNotYet({ options }: Context): void {
-  for (const name of ["process-label", "apparmor", "cgroup"]) {
-    if (options.isSet(name)) throw new RunkError(`runk does not support --${name} yet`);
-  }
 }

@@ -14,12 +14,12 @@ import { probeHost } from "../host/probe.ts";
 import { carryOut, type CarryOutOptions } from "../init/carry_out.ts";
 import { holdsReserved } from "../plan/parameters.ts";
 import { parameterize } from "../plan/parameterize.ts";
-import { type CreateRequest, rootfsDirectory } from "../plan/recipe.ts";
+import { type CreateRequest, PIDFD_SOCKET, rootfsDirectory } from "../plan/recipe.ts";
 import type { Plan } from "../plan/types.ts";
 import { StepError } from "../init/drive.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { Spec } from "../spec/schema.ts";
-import type { StateRecord } from "../state/record.ts";
+import type { RareRecord, StateRecord } from "../state/record.ts";
 import type { ResourcesRecord } from "../state/resources.ts";
 import { processStat } from "../state/status.ts";
 import * as store from "../state/store.ts";
@@ -43,6 +43,8 @@ export interface CreateOptions {
   readonly noNewKeyring?: boolean;
   readonly preserveFds?: number;
   readonly pidFile?: string | undefined;
+  /** Absolute path of the socket that takes a pidfd of the container's process. */
+  readonly pidfdSocket?: string | undefined;
 }
 
 /** A config that was read and checked, and the plan for it. */
@@ -54,6 +56,9 @@ export interface Prepared {
   readonly values: readonly string[];
   /** The plan with its names. */
   readonly plan: () => Promise<Plan>;
+  readonly pidfdSocket: string | undefined;
+  /** The part of the record that few containers have. */
+  readonly rare: RareRecord | undefined;
 }
 
 /**
@@ -86,6 +91,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
     preserveFds: options.preserveFds ?? 0,
+    pidfdSocket: options.pidfdSocket !== undefined,
     pidFile: options.pidFile,
     environment: spec.hooks === undefined ? [] : runtime.environment(),
     program: runtime.program,
@@ -98,7 +104,19 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
     return await compile(spec, `${bundle}/config.json`, { facts, request, parameterized });
   });
   for (const warning of warnings) runtime.warn(warning);
-  return { spec, request, relocatable, values: parameterized?.values ?? [], plan };
+  // Only for configs that have such a thing is its code loaded.
+  const { process, linux } = spec;
+  const isRare = process?.execCPUAffinity ?? linux?.memoryPolicy ?? linux?.intelRdt;
+  const rare = isRare && (await import("./rare_record.ts")).rareRecord(spec, facts, id);
+  return {
+    spec,
+    request,
+    relocatable,
+    values: parameterized?.values ?? [],
+    plan,
+    pidfdSocket: options.pidfdSocket,
+    rare,
+  };
 }
 
 export interface MakeOptions {
@@ -120,6 +138,8 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   const { id } = request;
   checkRootfs(rootfsDirectory({ spec, request }));
   checkPreserved(request.preserveFds);
+  const { pidfdSocket } = prepared;
+  using socket = pidfdSocket === undefined ? undefined : await openPidfdSocket(pidfdSocket);
   using _lock = store.reserve(runtime.root, id);
   let pid = 0;
   const helpers: number[] = [];
@@ -129,21 +149,21 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     const wanted = cgroupPaths(request.cgroups);
     checkUnused(wanted);
     paths = wanted;
-    store.saveIntent(runtime.root, { id, cgroup_paths: paths });
+    store.saveIntent(runtime.root, { id, cgroup_paths: paths, ...prepared.rare });
     let records: typeof import("./new_record.ts");
     let record: StateRecord | undefined;
     let limits: Promise<ResourcesRecord> | undefined;
     await carryOut(relocatable, {
       argv: [runtime.program, "init"],
       values,
-      inputs: options.inputs,
+      inputs: socket === undefined ? options.inputs : { ...options.inputs, [PIDFD_SOCKET]: socket },
       directory: request.stateDirectory,
       plan: prepared.plan,
       poll: runtime.poll,
       warn: runtime.warn,
       meanwhile: async () => {
         records = await import("./new_record.ts");
-        record = records.newRecord(spec, request);
+        record = records.newRecord(spec, request, prepared.rare);
         limits = limitsOf(spec);
         await options.meanwhile?.();
       },
@@ -246,6 +266,10 @@ function checkUnused(paths: CgroupPaths): void {
 
 /** An exception of Deno's takes ten times as long as this. */
 const exists = (path: string) => tryCall("faccessat2", AT_FDCWD, cstring(path), 0, 0) === 0;
+
+/** The code for what few ask for is loaded for those only. */
+export const openPidfdSocket = async (path: string): Promise<Fd> =>
+  (await import("../process/pidfd_socket.ts")).connectPidfdSocket(path);
 
 /** @throws {RunkError} when a descriptor that is to be preserved was not given to this process */
 export function checkPreserved(count: number): void {

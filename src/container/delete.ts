@@ -6,7 +6,7 @@ import { killAll, removeCgroups } from "../cgroup/processes.ts";
 import { RunkError, SysError } from "../errors.ts";
 import type { StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
-import { destroy } from "./destroy.ts";
+import { destroy, removeShares } from "./destroy.ts";
 import { find } from "./find.ts";
 import { openInit } from "./open_init.ts";
 import type { Runtime } from "./runtime.ts";
@@ -53,6 +53,7 @@ async function deleteRemains(runtime: Runtime, id: string, force: boolean, error
   if (intent !== undefined) {
     await killAll(intent.cgroup_paths);
     await removeCgroups(intent.cgroup_paths);
+    await removeShares(intent);
   }
   store.remove(runtime.root, id);
   if (!force) throw error;

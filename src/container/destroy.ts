@@ -1,6 +1,6 @@
 /** Removes what a container whose first process has ended leaves behind. */
 import { killAll, removeCgroups } from "../cgroup/processes.ts";
-import { annotations, hasPrivateNamespace, label, type StateRecord } from "../state/record.ts";
+import { annotations, hasPrivateNamespace, label, type RareRecord, type StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -9,6 +9,7 @@ export async function destroy(runtime: Runtime, record: StateRecord): Promise<vo
   // Without a pid namespace of its own, its other processes have outlived the first.
   if (!hasPrivateNamespace(record, "NEWPID")) await killAll(record.cgroup_paths);
   await removeCgroups(record.cgroup_paths);
+  await removeShares(record);
   store.remove(runtime.root, record.id);
   const hooks = record.config.Hooks?.["poststop"] ?? [];
   if (hooks.length === 0) return;
@@ -19,4 +20,10 @@ export async function destroy(runtime: Runtime, record: StateRecord): Promise<vo
     bundle: label(record, "bundle") ?? "",
     annotations: annotations(record),
   });
+}
+
+/** Intel RDT: shares of caches that are the container's own. */
+export async function removeShares(record: Partial<RareRecord>): Promise<void> {
+  if (record.intel_rdt_path === undefined) return;
+  (await import("../cgroup/remove_resctrl.ts")).removeResctrl(record);
 }

@@ -1,25 +1,28 @@
 /** Runs a process in a container that exists. */
 import { readConfig } from "../bundle/open.ts";
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
+import type { CgroupPaths } from "../cgroup/paths.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { reap } from "../../ffi/process.ts";
+import type { HostFacts } from "../host/facts.ts";
 import { probeHost } from "../host/probe.ts";
 import { carryOut } from "../init/carry_out.ts";
 import type { ExecRequest } from "../plan/exec.ts";
 import { holdsReserved } from "../plan/parameters.ts";
 import { parameterizeExec } from "../plan/parameterize.ts";
-import type { Stdio } from "../plan/recipe.ts";
+import { PIDFD_SOCKET, type Stdio } from "../plan/recipe.ts";
 import { attend, catchSignals } from "../process/attend.ts";
 import { type ForegroundIo, pipes } from "../process/stdio.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { Process, Seccomp, Spec } from "../spec/schema.ts";
 import { annotations, label, type StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
+import { completedProcess, type Inherited, inherited } from "./exec_process.ts";
 import { detachedStdio } from "./run.ts";
 import { find } from "./find.ts";
 import { openInit } from "./open_init.ts";
-import { checkPreserved } from "./create.ts";
+import { checkPreserved, openPidfdSocket } from "./create.ts";
 import { planOf } from "./plan_of.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -30,69 +33,18 @@ export interface ExecOptions {
   readonly pidFile: string | undefined;
   readonly preserveFds: number;
   readonly ignorePaused: boolean;
+  /** Path of the socket that takes a pidfd of the process. */
+  readonly pidfdSocket: string;
+  /** Sub-cgroups, as --cgroup has them. */
+  readonly cgroups: readonly string[];
   /** What messages call the process's description: a path. */
   readonly name: string;
 }
 
-/** What the command line changes in the container's own process. */
-export interface ProcessChanges {
-  readonly args: readonly string[];
-  readonly cwd?: string | undefined;
-  readonly env: readonly string[];
-  readonly tty: boolean;
-  readonly user?: { readonly uid: number; readonly gid: number | undefined } | undefined;
-  readonly additionalGids: readonly number[];
-  readonly capabilities: readonly string[];
-  readonly noNewPrivileges?: boolean | undefined;
-}
-
 /** A container's config, as its bundle has it now; only JSON so far. */
-export function specOf(record: StateRecord): Spec {
+function specOf(record: StateRecord): Spec {
   const bundle = label(record, "bundle") ?? "";
   return parseDocument(readConfig(bundle), `${bundle}/config.json`) as Spec;
-}
-
-/** The process that `exec ID ARGS` runs: the container's own, changed by flags. */
-export function changedProcess(spec: Spec, changes: ProcessChanges): Process {
-  const base = spec.process ?? {};
-  const caps = changes.capabilities;
-  const own = base.capabilities;
-  const add = (set: readonly string[] | undefined) => [...new Set([...(set ?? []), ...caps])];
-  const capabilities = caps.length === 0 ? own : {
-    ...own,
-    bounding: add(own?.bounding),
-    effective: add(own?.effective),
-    permitted: add(own?.permitted),
-    // Ambient ones need an inheritable set to be in.
-    ...((own?.inheritable?.length ?? 0) > 0 ? { ambient: add(own?.ambient) } : {}),
-  };
-  const user = {
-    ...base.user,
-    ...(changes.user === undefined ? {} : { uid: changes.user.uid }),
-    ...(changes.user?.gid === undefined ? {} : { gid: changes.user.gid }),
-    additionalGids: [...(base.user?.additionalGids ?? []), ...changes.additionalGids],
-  };
-  return {
-    ...base,
-    args: [...changes.args],
-    env: [...(base.env ?? []), ...changes.env],
-    terminal: changes.tty,
-    user,
-    ...(changes.cwd === undefined ? {} : { cwd: changes.cwd }),
-    ...(capabilities === undefined ? {} : { capabilities }),
-    ...(changes.noNewPrivileges === undefined ? {} : { noNewPrivileges: changes.noNewPrivileges }),
-  } as Process;
-}
-
-/** The process of a process.json: what it leaves out and runc takes from the container is taken from there. */
-export function completedProcess(spec: Spec, process: Process): Process {
-  const own = spec.process ?? {};
-  const umask = process.user?.umask ?? own.user?.umask;
-  return {
-    ...process,
-    user: { ...process.user, ...(umask === undefined ? {} : { umask }) },
-    ...(process.capabilities === undefined && own.capabilities !== undefined ? { capabilities: own.capabilities } : {}),
-  } as Process;
 }
 
 /**
@@ -103,22 +55,27 @@ export function completedProcess(spec: Spec, process: Process): Process {
 export async function exec(
   runtime: Runtime,
   options: ExecOptions,
-  makeProcess: (spec: Spec) => Process,
+  makeProcess: (spec: () => Spec) => Process,
 ): Promise<number> {
   const { record, status } = find(runtime, options.id);
   if (status === "stopped") throw new RunkError("cannot exec in a stopped container");
   if (status === "paused" && !options.ignorePaused) {
     throw new RunkError("cannot exec in a paused container (use --ignore-paused to override)");
   }
-  const spec = specOf(record);
-  const process = makeProcess(spec);
+  const container = await inherited(record);
+  const process = completedProcess(makeProcess(() => specOf(record)), container);
   checkPreserved(options.preserveFds);
   using init = openInit(record);
   if (init === undefined) throw new RunkError("cannot exec in a stopped container");
   // A container of runc's has its profile nowhere that runk reads: its bundle's is the next best.
-  const seccomp = record.runk === undefined ? spec.linux?.seccomp : store.loadProfile(runtime.root, record.id);
+  const seccomp = record.runk === undefined
+    ? specOf(record).linux?.seccomp
+    : store.loadProfile(runtime.root, record.id);
+  const what: Confined = { process, domains: container.domains, seccomp };
+  using pidfdSocket = options.pidfdSocket === "" ? undefined : await openPidfdSocket(options.pidfdSocket);
+  const socket = pidfdSocket === undefined ? {} : { [PIDFD_SOCKET]: pidfdSocket };
   const run = (stdio: Stdio, inputs: ForegroundIo["inputs"]) =>
-    start(runtime, record, process, { ...options, seccomp }, stdio, { ...inputs, init });
+    start(runtime, record, what, options, stdio, { ...inputs, ...socket, init });
   if (options.detach) {
     const isTerminal = process.terminal ?? false;
     const { inputs, close } = detachedStdio(isTerminal, options.consoleSocket);
@@ -140,32 +97,96 @@ export async function exec(
   }
 }
 
+/** The process, and what of its container holds for it, too. */
+interface Confined extends Inherited {
+  readonly seccomp: Seccomp | undefined;
+}
+
 async function start(
   runtime: Runtime,
   record: StateRecord,
-  process: Process,
-  options: ExecOptions & { readonly seccomp: Seccomp | undefined },
+  what: Confined,
+  options: ExecOptions,
   stdio: Stdio,
   inputs: Readonly<Record<string, Fd>>,
 ): Promise<number> {
-  const paths = Object.entries(record.cgroup_paths ?? {});
-  const request: ExecRequest = {
+  const own = record.cgroup_paths ?? {};
+  const facts = probeHost();
+  let before: number | undefined;
+  const attempt = (paths: CgroupPaths) =>
+    carry(runtime, what, options, facts, inputs, requestOf(runtime, record, what, options, stdio, paths), async () => {
+      before = await killsIn(own);
+    });
+  try {
+    if (options.cgroups.length === 0) return await attempt(own);
+    return await attempt((await import("./exec_cgroups.ts")).subCgroups(own, options.cgroups));
+  } catch (error) {
+    if (!(error instanceof RunkError) || error.name !== "StepError") throw error;
+    const { cgroupOfInit, isCgroupFailure } = await import("./exec_cgroups.ts");
+    let failure = error;
+    let isCgroups = isCgroupFailure(error);
+    if (isCgroups && options.cgroups.length === 0) {
+      const mountpoint = facts.cgroups.mounts.find(({ controllers }) => controllers.includes(""))?.mountpoint;
+      const moved = cgroupOfInit(own, record.init_process_pid, mountpoint);
+      try {
+        if (moved !== undefined) return await attempt(moved);
+      } catch (second) {
+        if (!(second instanceof RunkError) || second.name !== "StepError") throw second;
+        failure = second;
+        isCgroups = isCgroupFailure(second);
+      }
+    }
+    const words = `${isCgroups ? "error adding pid of the process to cgroups: " : ""}${failure.message}`;
+    const isOom = before !== undefined && await killsIn(own) !== before;
+    throw new RunkError(`unable to start container process: ${words}${isOom ? " (possibly OOM-killed)" : ""}`);
+  }
+}
+
+/** How many processes of the container were killed for want of memory. */
+const killsIn = async (paths: CgroupPaths) => (await import("../cgroup/oom.ts")).describeShortage(paths).kills;
+
+/** What the plan is asked for. */
+function requestOf(
+  { program }: Runtime,
+  record: StateRecord,
+  { domains, seccomp }: Confined,
+  { preserveFds, pidFile, pidfdSocket }: ExecOptions,
+  stdio: Stdio,
+  paths: CgroupPaths,
+): ExecRequest {
+  const v1 = Object.entries(paths).filter(([controller]) => controller !== "");
+  const groups = [record.intel_rdt_path, record.intel_rdt_mon_path].filter((path) => path !== undefined);
+  return {
     id: record.id,
     namespaces: namespacesToJoin(record),
-    tasksFiles: [...new Set(paths.filter(([controller]) => controller !== "").map(([, path]) => `${path}/tasks`))],
-    unifiedCgroup: record.cgroup_paths?.[""],
+    tasksFiles: [...new Set(v1.map(([, path]) => `${path}/tasks`))],
+    unifiedCgroup: paths[""],
     stdio,
     noNewKeyring: record.config.no_new_keyring ?? false,
-    preserveFds: options.preserveFds,
-    pidFile: options.pidFile,
-    program: runtime.program,
-    ...(options.seccomp === undefined ? {} : confinedRequest(options.seccomp, record)),
+    preserveFds,
+    pidfdSocket: pidfdSocket !== "",
+    pidFile,
+    domains,
+    resctrlFiles: groups.map((path) => `${path}/tasks`),
+    program,
+    ...(seccomp === undefined ? {} : confinedRequest(seccomp, record)),
   };
-  const facts = probeHost();
-  const parameterized =
-    holdsReserved(JSON.stringify([process.args, process.env, request.container, request.seccomp?.listenerMetadata]))
-      ? undefined
-      : parameterizeExec(process, request);
+}
+
+/** plan -> init. @returns the process's pid */
+async function carry(
+  runtime: Runtime,
+  { process }: Confined,
+  options: ExecOptions,
+  facts: HostFacts,
+  inputs: Readonly<Record<string, Fd>>,
+  request: ExecRequest,
+  meanwhile: () => Promise<void>,
+): Promise<number> {
+  const { container, seccomp } = request;
+  const parameterized = holdsReserved(JSON.stringify([process.args, process.env, container, seccomp?.listenerMetadata]))
+    ? undefined
+    : parameterizeExec(process, request);
   const shape = parameterized && { process: parameterized.process, exec: parameterized.request };
   const { relocatable, warnings } = await planOf(runtime.planCache, shape, facts, async () => {
     const { compileExec } = await import("./compile.ts");
@@ -181,7 +202,8 @@ async function start(
       values: parameterized?.values ?? [],
       argv: [runtime.program, "init"],
       inputs,
-      directory: `${runtime.root}/${record.id}`,
+      directory: `${runtime.root}/${request.id}`,
+      meanwhile,
       handlers: {
         cloned: ([made]) => {
           pid = made!;
@@ -192,10 +214,7 @@ async function start(
     return pid;
   } catch (error) {
     if (pid > 0) reap(pid);
-    if (!(error instanceof RunkError) || error.name !== "StepError") throw error;
-    const { describeShortage } = await import("../cgroup/oom.ts");
-    const hint = describeShortage(record.cgroup_paths ?? {}).kills > 0 ? " (possibly OOM-killed)" : "";
-    throw new RunkError(`unable to start container process: ${error.message}${hint}`);
+    throw error;
   }
 }
 

@@ -4,7 +4,13 @@ import { cgroupPaths } from "../cgroup/paths.ts";
 import { type CreateRequest, namespacesOf, rootfsDirectory } from "../plan/recipe.ts";
 import { OCI_VERSION } from "../spec/version.ts";
 import type { Hook, IdMappings, Spec } from "../spec/schema.ts";
-import { type HookRecord, RECORD_VERSION, type StateRecord } from "../state/record.ts";
+import {
+  type AttributesRecord,
+  type HookRecord,
+  type RareRecord,
+  RECORD_VERSION,
+  type StateRecord,
+} from "../state/record.ts";
 import type { ResourcesRecord } from "../state/resources.ts";
 
 const NANOSECONDS = 1e9;
@@ -21,7 +27,7 @@ const NAMES = {
 } as const;
 
 /** The record before there is a process. */
-export function newRecord(spec: Spec, request: CreateRequest): StateRecord {
+export function newRecord(spec: Spec, request: CreateRequest, rare: RareRecord | undefined): StateRecord {
   const namespaces = [...namespacesOf(spec).values()];
   const paths = cgroupPaths(request.cgroups);
   const { linux } = spec;
@@ -56,12 +62,45 @@ export function newRecord(spec: Spec, request: CreateRequest): StateRecord {
         `bundle=${request.bundle}`,
       ],
       no_new_keyring: request.noNewKeyring,
+      ...attributes(spec),
+      ...rare?.config,
     },
+    ...(rare?.intel_rdt_path === undefined ? {} : { intel_rdt_path: rare.intel_rdt_path }),
+    ...(rare?.intel_rdt_mon_path === undefined ? {} : { intel_rdt_mon_path: rare.intel_rdt_mon_path }),
     rootless: false,
     cgroup_paths: paths,
     namespace_paths: {},
     runk: { version: RECORD_VERSION },
   };
+}
+
+const PERSONALITIES: Readonly<Record<string, number>> = { LINUX: 0, LINUX32: 8 };
+
+/** What exec takes from the container, however its bundle may change. */
+function attributes({ process = {}, linux = {} }: Spec): AttributesRecord {
+  const { capabilities: sets, scheduler, ioPriority, oomScoreAdj, user } = process;
+  const capabilities = sets && {
+    Bounding: sets.bounding,
+    Effective: sets.effective,
+    Inheritable: sets.inheritable,
+    Permitted: sets.permitted,
+    Ambient: sets.ambient,
+  };
+  const { personality, mountLabel } = linux;
+  const domain = personality && { domain: PERSONALITIES[personality.domain] };
+  const members = {
+    capabilities,
+    umask: user?.umask,
+    oom_score_adj: oomScoreAdj,
+    process_label: process.selinuxLabel || undefined,
+    mount_label: mountLabel || undefined,
+    no_new_privileges: process.noNewPrivileges || undefined,
+    scheduler,
+    io_priority: ioPriority,
+    personality: domain,
+  };
+  // JSON leaves out what is undefined.
+  return members as AttributesRecord;
 }
 
 /** The record with its process. @param start when it started: field 22 of its stat */

@@ -8,7 +8,7 @@ import type { HostFacts } from "../host/facts.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { PlanBuilder, slot } from "./builder.ts";
 import { checkPlan } from "./check.ts";
-import { type CreateRequest, hasCpuset, namespacesOf, type Recipe } from "./recipe.ts";
+import { type CreateRequest, hasCpuset, namespacesOf, PIDFD_SOCKET, type Recipe } from "./recipe.ts";
 import { entrance, joinCgroups, makeCgroups } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
 import {
@@ -65,7 +65,8 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   mapIds(recipe);
   joinNamespaces(recipe);
   hideFromContainer(box);
-  labelKeys(box, process.selinuxLabel, () => kernel.joinKeyring(recipe)); // before the user changes
+  labelKeys(box, process);
+  kernel.joinKeyring(recipe); // before the user changes
   kernel.raiseLoopback(recipe);
   setLimits(recipe, process); // from the host lane: the container's process may not raise them any more
 
@@ -122,6 +123,7 @@ function declareInputs({ b, request }: Recipe): void {
     for (const name of ["stdin", "stdout", "stderr"]) b.input(name, `the container's ${name}`);
   }
   if (request.stdio === "terminal") b.input("console", "the socket that takes the terminal's master");
+  if (request.pidfdSocket) b.input(PIDFD_SOCKET, "the socket that takes a pidfd of the container's process");
 }
 
 const WORDS_SIZE = 512;

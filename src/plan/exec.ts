@@ -4,10 +4,10 @@
  */
 import { CLONE, NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import type { HostFacts } from "../host/facts.ts";
-import type { Process, Seccomp } from "../spec/schema.ts";
+import type { Linux, Process, Seccomp } from "../spec/schema.ts";
 import { type Lane, PlanBuilder, slot } from "./builder.ts";
 import { checkPlan } from "./check.ts";
-import type { Stdio } from "./recipe.ts";
+import { PIDFD_SOCKET, type Stdio } from "./recipe.ts";
 import { joinCgroups, openCgroups, UNIFIED } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
 import {
@@ -19,6 +19,7 @@ import {
 } from "./steps/credentials.ts";
 import { becomeRoot } from "./steps/id_maps.ts";
 import { joinKeyring } from "./steps/kernel.ts";
+import { labelKeys, requireSelinux, setExecLabels } from "./steps/labels.ts";
 import {
   beginContainerLane,
   cloneProcess,
@@ -28,12 +29,14 @@ import {
   meet,
   ownProcess,
 } from "./steps/lanes.ts";
-import { limitOtherUser, limitReady, setUmask } from "./steps/limits.ts";
+import { limitOtherUser, limitReady, setLimits, setUmask } from "./steps/limits.ts";
 import { cleanSlate } from "./steps/prologue.ts";
 import { closeAll, environmentOf, findHome, findProgram, runProgram } from "./steps/program.ts";
 import { checkConfinement, confinementOf, loadFilter, sparedCapabilities } from "./steps/seccomp.ts";
 import type { AgentState } from "./steps/seccomp_agent.ts";
-import { closeReports, writePidFile } from "./steps/start_gate.ts";
+import { joinGroups } from "./steps/resctrl.ts";
+import { hasAffinity, resetAffinity, setAffinity, setDomains } from "./steps/scheduling.ts";
+import { closeReports, sendPidfd, writePidFile } from "./steps/start_gate.ts";
 import type { Plan } from "./types.ts";
 
 export interface ExecRequest {
@@ -47,7 +50,12 @@ export interface ExecRequest {
   readonly stdio: Stdio;
   readonly noNewKeyring: boolean;
   readonly preserveFds: number;
+  readonly pidfdSocket: boolean;
   readonly pidFile: string | undefined;
+  /** Memory policy and execution domain of the container's processes. */
+  readonly domains: Pick<Linux, "memoryPolicy" | "personality">;
+  /** Tasks files of the container's resctrl groups. */
+  readonly resctrlFiles: readonly string[];
   readonly program: string;
   /** The container's profile. */
   readonly seccomp?: Seccomp | undefined;
@@ -71,16 +79,26 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
     for (const name of ["stdin", "stdout", "stderr"]) b.input(name, `the process's ${name}`);
   }
   if (request.stdio === "terminal") b.input("console", "the socket that takes the terminal's master");
+  if (request.pidfdSocket) b.input(PIDFD_SOCKET, "the socket that takes a pidfd of the process");
 
   cleanSlate(host, facts, 3 + request.preserveFds);
+  requireSelinux(host, process.selinuxLabel, "/process/selinuxLabel");
+  setAffinity(host, process, "initial");
   makeProcess(lanes, request);
+  setLimits({ b, host, facts }, process);
+  joinGroups(host, request.resctrlFiles);
 
   joinCgroups(box, entranceOf(request));
+  if (hasAffinity(process)) setAffinity(box, process, "final");
+  else resetAffinity(box);
+  setExecLabels(box, "/proc", process); // this /proc is still the caller's
+  labelKeys(box, process);
   hideFromContainer(box); // before it can be seen from inside (CVE-2016-9962)
   joinNamespaces(box, request);
   joinKeyring({ box, request, namespaces });
   connectStdio(box, request.stdio, process, "nothing");
   setUmask(box, process);
+  setDomains(box, request.domains);
   forbidNewPrivileges(box, process);
   findHome(box, environment, uid);
   ownStdio(box, uid, true);
@@ -135,10 +153,11 @@ function joinNamespaces(box: Lane, { namespaces }: ExecRequest): void {
 }
 
 /** Both lanes: limits, then the pid file, then the process may go on. */
-function readyToRun(lanes: Lanes, process: Process, { pidFile }: ExecRequest): void {
+function readyToRun(lanes: Lanes, process: Process, { pidFile, pidfdSocket }: ExecRequest): void {
   const { b, host } = lanes;
   meet(lanes, "container", "ready to run");
   limitReady(lanes, process, false);
+  if (pidfdSocket) sendPidfd(host, "setns");
   b.ask(host, "ready", ["pid"]);
   writePidFile(host, pidFile);
   meet(lanes, "host", "go");

@@ -134,18 +134,20 @@ const isObject = (value: unknown): boolean => typeof value === "object" && value
 export function parameterizeExec(process: Process, request: ExecRequest): ParameterizedExec {
   const parameters = new Parameters();
   const name = (text: string) => parameters.add(text);
-  const { args, env, pidFile, tasksFiles, unifiedCgroup, container } = { ...process, ...request };
+  const texts = (list: readonly string[]) => list.map((item) => (typeof item === "string" ? name(item) : item));
+  const { args, env, pidFile, tasksFiles, unifiedCgroup, resctrlFiles, container } = { ...process, ...request };
   return {
     process: {
       ...process,
-      args: args === undefined ? undefined : [...args.slice(0, 1), ...args.slice(1).map(name)],
-      env: env?.map((entry) => variable(entry, name)),
+      args: Array.isArray(args) ? [...args.slice(0, 1), ...texts(args.slice(1))] : args,
+      env: Array.isArray(env) ? env.map((entry) => (typeof entry === "string" ? variable(entry, name) : entry)) : env,
       ...label(process, "selinuxLabel", name),
     } as Process,
     request: {
       ...request,
       id: name(request.id),
       tasksFiles: tasksFiles.map(name),
+      resctrlFiles: resctrlFiles.map(name),
       unifiedCgroup: unifiedCgroup === undefined ? undefined : name(unifiedCgroup),
       pidFile: pidFile === undefined ? undefined : pidFileName(pidFile, name),
       ...(container === undefined ? {} : { container: namelessContainer(container, name) }),

@@ -14,6 +14,9 @@ export type Stdio =
   /** A terminal made in the container; its master goes out on the input "console". */
   | "terminal";
 
+/** The input with the socket that takes a pidfd of the process. */
+export const PIDFD_SOCKET = "pidfd socket";
+
 export interface CreateRequest {
   readonly id: string;
   /** Absolute path of the bundle. */
@@ -29,6 +32,8 @@ export interface CreateRequest {
   readonly noNewKeyring: boolean;
   /** How many descriptors from 3 on the process keeps. */
   readonly preserveFds: number;
+  /** Someone takes a pidfd of the process, on the plan's input "pidfd socket". */
+  readonly pidfdSocket: boolean;
   /** Absolute path of the pid file. */
   readonly pidFile: string | undefined;
   /** The caller's environment, NAME=VALUE: of hooks on the host that have none of their own. */

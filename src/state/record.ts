@@ -4,6 +4,8 @@
  */
 import type { ResourcesRecord } from "./resources.ts";
 
+import type { Linux, Process } from "../spec/schema.ts";
+
 /** Version of the "runk" part; a reader refuses a newer one. */
 export const RECORD_VERSION = 1;
 
@@ -16,8 +18,47 @@ export interface HookRecord {
   readonly timeout?: number | null;
 }
 
+/** A bit mask as 64-bit words, least first. */
+export type Mask = readonly (number | bigint)[];
+
+export interface CapabilitiesRecord {
+  readonly Bounding?: string[];
+  readonly Effective?: string[];
+  readonly Inheritable?: string[];
+  readonly Permitted?: string[];
+  readonly Ambient?: string[];
+}
+
+/** What exec takes from the container for a process that leaves it out. */
+export interface AttributesRecord {
+  readonly capabilities?: CapabilitiesRecord;
+  readonly umask?: number;
+  readonly oom_score_adj?: number;
+  readonly process_label?: string;
+  readonly mount_label?: string;
+  readonly no_new_privileges?: boolean;
+  readonly scheduler?: Process["scheduler"] & object;
+  readonly io_priority?: Process["ioPriority"] & object;
+  /** The number of an execution domain. */
+  readonly personality?: { readonly domain: number };
+}
+
+/** What few configs have. */
+export interface RareConfigRecord {
+  readonly exec_cpu_affinity?: { readonly Initial?: Mask | null; readonly Final?: Mask | null };
+  readonly memory_policy?: { readonly mode: number; readonly nodes?: Mask | null; readonly flags?: number };
+  readonly intel_rdt?: Omit<NonNullable<Linux["intelRdt"]>, "l3CacheSchema"> & { readonly l3_cache_schema?: string };
+}
+
+export interface RareRecord {
+  readonly config: RareConfigRecord;
+  /** Directories of the container's resctrl groups. */
+  readonly intel_rdt_path?: string;
+  readonly intel_rdt_mon_path?: string;
+}
+
 /** The part of runc's "config" that later commands read. */
-export interface ConfigRecord {
+export interface ConfigRecord extends AttributesRecord, RareConfigRecord {
   readonly rootfs: string;
   readonly no_pivot_root?: boolean;
   readonly readonlyfs?: boolean;
@@ -47,7 +88,7 @@ export interface ConfigRecord {
   readonly rootless_cgroups?: boolean;
 }
 
-export interface StateRecord {
+export interface StateRecord extends Omit<RareRecord, "config"> {
   readonly id: string;
   /** 0 while the process is being made. */
   readonly init_process_pid: number;

@@ -6,7 +6,7 @@ import { osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
 import { formatJson, parseJson } from "../spec/json.ts";
 import type { Seccomp } from "../spec/schema.ts";
-import { RECORD_VERSION, type StateRecord } from "./record.ts";
+import { type RareRecord, RECORD_VERSION, type StateRecord } from "./record.ts";
 
 const ROOT_MODE = 0o700;
 const CONTAINER_MODE = 0o711;
@@ -17,7 +17,7 @@ const DRAFT = "state-draft.json";
 const PROFILE = "seccomp.json";
 
 /** What has to be removed when a create is killed. */
-export type Intent = Pick<StateRecord, "id" | "cgroup_paths">;
+export type Intent = Pick<StateRecord, "id" | "cgroup_paths"> & Partial<RareRecord>;
 
 export const DOES_NOT_EXIST = "container does not exist";
 

@@ -28,6 +28,9 @@ const COLD = [
   "plan/create.ts",
   "plan/exec.ts",
   "container/host_hooks.ts",
+  "container/exec_cgroups.ts",
+  "container/rare_record.ts",
+  "cgroup/remove_resctrl.ts",
   "assemble.ts",
 ];
 

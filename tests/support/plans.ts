@@ -67,6 +67,7 @@ export function requestOf(spec: Spec, facts: HostFacts, changes: Partial<CreateR
     noPivot: false,
     noNewKeyring: false,
     preserveFds: 0,
+    pidfdSocket: false,
     pidFile: undefined,
     environment: spec.hooks === undefined ? [] : ["PATH=/usr/bin:/bin", "LANG=C"],
     program: "runk",
@@ -84,7 +85,10 @@ export function execRequestOf(host: Host = "v1", changes: Partial<ExecRequest> =
     stdio: "inherit",
     noNewKeyring: false,
     preserveFds: 0,
+    pidfdSocket: false,
     pidFile: undefined,
+    domains: {},
+    resctrlFiles: [],
     program: "runk",
     ...changes,
   };

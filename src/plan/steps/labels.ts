@@ -58,17 +58,15 @@ export function setExecLabels(lane: Lane, proc: Operand | "/proc", process: Proc
   lane.label(done);
 }
 
-/** Keys that this thread makes are labelled as the program: before the session keyring is made, and back afterwards. */
-export function labelKeys(lane: Lane, label: string | undefined, makeKeyring: () => void): void {
-  if (!label) return makeKeyring();
-  const write = (why: string, value: string) => {
-    lane.task(why, { path: "/process/selinuxLabel", error: "can't set the label of new keys" });
-    openAttribute(lane, "/proc", "keycreate");
-    lane.sys("write", [slot("attribute"), text(value), size(value)]).close("attribute");
-  };
-  write("label the session keyring as the program", label);
-  makeKeyring();
-  write("label later keys as usual", "");
+/** Keys that this process makes are labelled as the program, until it runs that; while the caller's /proc is in sight. */
+export function labelKeys(lane: Lane, { selinuxLabel }: Process): void {
+  if (!selinuxLabel) return;
+  lane.task("label the session keyring as the program", {
+    path: "/process/selinuxLabel",
+    error: "can't set the label of new keys",
+  });
+  openAttribute(lane, "/proc", "keycreate");
+  lane.sys("write", [slot("attribute"), text(selinuxLabel), size(selinuxLabel)]).close("attribute");
 }
 
 function openAttribute(

@@ -5,38 +5,13 @@
  */
 import { AT, AT_FDCWD } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
+import { resctrlGroups } from "../../cgroup/resctrl.ts";
 import { RunkError } from "../../errors.ts";
-import type { Linux } from "../../spec/schema.ts";
 import { type Lane, size, slot, text } from "../builder.ts";
 import type { Recipe } from "../recipe.ts";
 
 const PATH = "/linux/intelRdt";
 const MODE = 0o755;
-
-/** The directories of a container's groups, under the mount point of resctrl. */
-export interface ResctrlGroups {
-  readonly control: string;
-  /** The container's monitoring group. */
-  readonly monitoring: string | undefined;
-  /** The control group is the container's own and goes with it. */
-  readonly isOwn: boolean;
-}
-
-/** Undefined without intelRdt. */
-export function resctrlGroups(
-  { intelRdt }: Pick<Linux, "intelRdt">,
-  mountpoint: string | undefined,
-  id: string,
-): ResctrlGroups | undefined {
-  if (intelRdt === undefined || mountpoint === undefined) return undefined;
-  const { closID, enableMonitoring } = intelRdt;
-  const control = closID === "/" ? mountpoint : `${mountpoint}/${closID || id}`;
-  return {
-    control,
-    monitoring: enableMonitoring ? `${control}/mon_groups/${id}` : undefined,
-    isOwn: !closID,
-  };
-}
 
 /** Host lane, when the container's process is there and has not run anything yet: groups, schemata, membership. */
 export function joinResctrl({ host, spec, facts, request }: Recipe): void {
@@ -78,9 +53,15 @@ export function joinResctrl({ host, spec, facts, request }: Recipe): void {
       size(text_),
     ]);
   }
+  const all = [groups.control, groups.monitoring].filter((group) => group !== undefined);
+  joinGroups(host, all.map((group) => `${group}/tasks`));
+}
+
+/** Host lane: puts the process in slot "pid" into groups by their tasks files. */
+export function joinGroups(host: Lane, files: readonly string[]): void {
   const digits = host.builder.buffer("pid digits", 24);
-  for (const group of [groups.control, groups.monitoring].filter((group) => group !== undefined)) {
-    writeFile(host, "put the container's process into the group", `${group}/tasks`, () => {
+  for (const path of files) {
+    writeFile(host, "put the process into the container's resctrl group", path, () => {
       host.format(slot("pid"), digits, "digits");
       return [digits, slot("digits")];
     });

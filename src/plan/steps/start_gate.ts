@@ -3,8 +3,9 @@ import { AT_FDCWD } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import type { Process } from "../../spec/schema.ts";
 import { type Lane, slot, text } from "../builder.ts";
-import { hasCpuset, hostRoot, type Recipe } from "../recipe.ts";
+import { hasCpuset, hostRoot, PIDFD_SOCKET, type Recipe } from "../recipe.ts";
 import { limitMemory } from "./cgroups_v1.ts";
+import { sendDescriptor } from "./console.ts";
 import { meet } from "./lanes.ts";
 import { limitReady } from "./limits.ts";
 
@@ -32,6 +33,7 @@ export function readyToRun(recipe: Recipe, process: Process): void {
   meet(recipe, "container", "ready to run");
   limitReady(recipe, process, hasCpuset(recipe));
   limitMemory(recipe);
+  if (request.pidfdSocket) sendPidfd(host, "standard");
   host.task("let the starter record the container before it can be started");
   b.ask(host, "ready", ["pid"]);
   if (request.gate === "fifo") {
@@ -43,6 +45,12 @@ export function readyToRun(recipe: Recipe, process: Process): void {
     writePidFile(host, request.pidFile);
   }
   host.task("end: the container is on its own now").sys("exit_group", [0]);
+}
+
+/** Host lane: a descriptor of the process goes to whoever asked for it, with what runc calls this kind of process. */
+export function sendPidfd(host: Lane, kind: "standard" | "setns"): void {
+  sendDescriptor(host, PIDFD_SOCKET, "pidfd", kind, "send a pidfd of the process to the pidfd socket");
+  host.close(PIDFD_SOCKET);
 }
 
 /** Written under another name and renamed: whoever sees the file sees the pid. */
