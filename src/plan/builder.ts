@@ -7,6 +7,7 @@ import { O } from "../abi/arch.ts";
 import { E } from "../abi/errno.ts";
 import { MSG } from "../abi/flags.ts";
 import type { SyscallName } from "../abi/syscalls.ts";
+import { isEnd } from "./check.ts";
 import type { Buffer, Condition, Item, LaneName, Op, Operand, Plan, Step, Task } from "./types.ts";
 import { MESSAGE, REF, Ref, RESERVED_SLOTS, WARNING } from "./types.ts";
 
@@ -214,6 +215,7 @@ export class PlanBuilder {
 
   /** A slot whose value the starter gives. */
   input(name: string, means: string): Ref {
+    if (this.slots.has(name)) throw new Error(`plan: input "${name}" is a slot already`);
     this.#inputs.set(name, means);
     this.slots.add(name);
     return slot(name);
@@ -295,6 +297,10 @@ export class PlanBuilder {
     const steps: Step[] = [];
     const starts = new Map<Lane, number>();
     for (const lane of [...lanes, ...ends]) {
+      const last = lane.steps.at(-1);
+      if (last !== undefined && !isEnd(last)) {
+        throw new Error(`plan: the ${lane.name} lane does not end after "${last.task.why}"`);
+      }
       starts.set(lane, steps.length);
       for (const step of lane.steps) steps.push(step);
     }
@@ -302,6 +308,7 @@ export class PlanBuilder {
     for (const [name, { lane, index }] of this.#labels) {
       const start = starts.get(lane);
       if (start === undefined) throw new Error(`plan: label "${name}" is in no lane of the plan`);
+      if (index === lane.steps.length) throw new Error(`plan: nothing follows label "${name}" in its lane`);
       labels.set(name, start + index);
     }
     const plan: Plan = {

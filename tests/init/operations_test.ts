@@ -242,7 +242,7 @@ for (const [where, machine, needs] of MACHINES) {
       b.host.sys("mkdirat", [-100, text(path), 0o755]).set("value", 77);
       b.undo("remove it", (undo) => undo.sys("unlinkat", [-100, text(path), 0x200]));
       b.ask(b.host, "may I", ["value"]);
-      b.host.sys("mkdirat", [-100, text(path + "/more"), 0o755]);
+      b.host.sys("symlinkat", [text("anything"), -100, text(path + "/more")]);
     });
     try {
       const asked: unknown[] = [];
