@@ -1,6 +1,7 @@
 /** Terminals: raw mode, window size. Source: termios(3), ioctl_tty(2). */
 import { AT_FDCWD, IOCTL } from "../src/abi/flags.ts";
 import { O } from "../src/abi/arch.ts";
+import { SysError } from "../src/errors.ts";
 import { call, tryCall } from "./call.ts";
 import { Fd } from "./fd.ts";
 import { arch } from "./libc.ts";
@@ -10,7 +11,6 @@ import { cstring, Memory } from "./memory.ts";
 const TERMIOS_SIZE = 36;
 const [IFLAG, OFLAG, CFLAG, LFLAG, CC] = [0, 4, 8, 12, 17];
 const IGNBRK_TO_IXON = 0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000;
-const OPOST = 0o1;
 const ONLCR = 0o4;
 const ISIG_ICANON_ECHO_ECHONL_IEXTEN = 0o1 | 0o2 | 0o10 | 0o100 | 0o100000;
 const CSIZE_PARENB = 0o60 | 0o400;
@@ -29,12 +29,14 @@ export class TerminalMode implements Disposable {
     call("ioctl", fd, IOCTL.TCGETS, this.#original);
   }
 
-  /** Every byte goes through at once and unchanged, as cfmakeraw(3) has it. */
+  /**
+   * Every key goes through at once and unchanged, as cfmakeraw(3) has it. What is shown is still processed: the line
+   * ends of a container's terminal (see clearOnlcr) become carriage return and line feed here.
+   */
   static raw(fd: number): TerminalMode {
     const mode = new TerminalMode(fd);
     mode.#change((view) => {
       view.setUint32(IFLAG, view.getUint32(IFLAG, true) & ~IGNBRK_TO_IXON, true);
-      view.setUint32(OFLAG, view.getUint32(OFLAG, true) & ~OPOST, true);
       view.setUint32(LFLAG, view.getUint32(LFLAG, true) & ~ISIG_ICANON_ECHO_ECHONL_IEXTEN, true);
       view.setUint32(CFLAG, (view.getUint32(CFLAG, true) & ~CSIZE_PARENB) | CS8, true);
       view.setUint8(CC + VMIN, 1);
@@ -80,6 +82,7 @@ export function copyWindowSize(from: number, to: number): void {
  */
 export function hostTerminal(): Fd | number {
   for (const fd of [2, 1, 0]) if (isTerminal(fd)) return fd;
-  const answer = call("openat", AT_FDCWD, cstring("/dev/tty"), O[arch].RDWR | O[arch].CLOEXEC, 0);
+  const answer = tryCall("openat", AT_FDCWD, cstring("/dev/tty"), O[arch].RDWR | O[arch].CLOEXEC, 0);
+  if (answer < 0) throw new SysError("open", -answer, "/dev/tty");
   return new Fd(answer);
 }

@@ -73,7 +73,7 @@ export async function main(args: readonly string[], program: Program): Promise<n
       program: program.name,
       // Loaded by who waits: `state` and `list` need no native code at all.
       poll: async (...args) => (await import("../../ffi/poll.ts")).pollBlocking(...args),
-      environment: () => Object.entries(Deno.env.toObject()).map(([key, value]) => `${key}=${value}`),
+      environment: callersEnvironment,
       warn: (message) => log.write("warning", message),
       debug: (message) => log.write("debug", message),
     };
@@ -90,6 +90,14 @@ export async function main(args: readonly string[], program: Program): Promise<n
       FAILURE;
   }
 }
+
+/** What the first line of dist/runk.js sets for Deno (tasks/bundle.ts). */
+const DENO_VARIABLES = /^DENO_(DIR=\/dev\/null|LOG=error,deno::cache=off)$/;
+
+/** The caller's variables. */
+const callersEnvironment = () =>
+  Object.entries(Deno.env.toObject()).map(([key, value]) => `${key}=${value}`)
+    .filter((variable) => !DENO_VARIABLES.test(variable));
 
 const VERSION: Flag = { name: "version", short: "v", kind: "bool", help: "print the version" };
 

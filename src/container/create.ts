@@ -124,6 +124,8 @@ export interface MakeOptions {
   readonly inputs: Readonly<Record<string, Fd>>;
   /** Work for the time that the kernel needs. */
   readonly meanwhile?: () => void | Promise<void>;
+  /** The process is set up and waits; an error thrown here undoes it. */
+  readonly ready?: () => void;
   /** For tests: see CarryOutOptions. */
   readonly patch?: CarryOutOptions["patch"];
 }
@@ -181,6 +183,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
           helpers.push(helper!);
         },
         ready: async () => {
+          options.ready?.();
           if (limits !== undefined) record = records.withLimits(record!, await limits);
           if (spec.linux?.seccomp !== undefined) store.saveProfile(runtime.root, id, spec.linux.seccomp);
           store.save(runtime.root, record!);

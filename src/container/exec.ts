@@ -74,8 +74,8 @@ export async function exec(
   const what: Confined = { process, domains: container.domains, seccomp };
   using pidfdSocket = options.pidfdSocket === "" ? undefined : await openPidfdSocket(options.pidfdSocket);
   const socket = pidfdSocket === undefined ? {} : { [PIDFD_SOCKET]: pidfdSocket };
-  const run = (stdio: Stdio, inputs: ForegroundIo["inputs"]) =>
-    start(runtime, record, what, options, stdio, { ...inputs, ...socket, init });
+  const run = (stdio: Stdio, inputs: ForegroundIo["inputs"], ready = () => {}) =>
+    start(runtime, record, what, options, stdio, { ...inputs, ...socket, init }, ready);
   if (options.detach) {
     const isTerminal = process.terminal ?? false;
     const { inputs, close } = detachedStdio(isTerminal, options.consoleSocket);
@@ -90,7 +90,7 @@ export async function exec(
   const isTerminal = process.terminal ?? false;
   const io = isTerminal ? (await import("../process/terminal.ts")).terminal() : pipes(hostRootOf(record));
   try {
-    const pid = await run(isTerminal ? "terminal" : "pipes", io.inputs);
+    const pid = await run(isTerminal ? "terminal" : "pipes", io.inputs, io.ready);
     return await attend({ pid, poll: runtime.poll, signals, ...io.connect(), interruptEnds: isTerminal });
   } finally {
     io.close();
@@ -109,13 +109,17 @@ async function start(
   options: ExecOptions,
   stdio: Stdio,
   inputs: Readonly<Record<string, Fd>>,
+  ready: () => void,
 ): Promise<number> {
   const own = record.cgroup_paths ?? {};
   const facts = probeHost();
   let before: number | undefined;
   const attempt = (paths: CgroupPaths) =>
-    carry(runtime, what, options, facts, inputs, requestOf(runtime, record, what, options, stdio, paths), async () => {
-      before = await killsIn(own);
+    carry(runtime, what, options, facts, inputs, requestOf(runtime, record, what, options, stdio, paths), {
+      meanwhile: async () => {
+        before = await killsIn(own);
+      },
+      ready,
     });
   try {
     if (options.cgroups.length === 0) return await attempt(own);
@@ -181,7 +185,7 @@ async function carry(
   facts: HostFacts,
   inputs: Readonly<Record<string, Fd>>,
   request: ExecRequest,
-  meanwhile: () => Promise<void>,
+  { meanwhile, ready }: { meanwhile: () => Promise<void>; ready: () => void },
 ): Promise<number> {
   const { container, seccomp } = request;
   const parameterized = holdsReserved(JSON.stringify([process.args, process.env, container, seccomp?.listenerMetadata]))
@@ -208,7 +212,7 @@ async function carry(
         cloned: ([made]) => {
           pid = made!;
         },
-        ready: () => {},
+        ready,
       },
     });
     return pid;

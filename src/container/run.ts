@@ -52,7 +52,7 @@ export async function runForeground(runtime: Runtime, prepared: Prepared, option
       // A hook may hang: with hooks, signals end this process as long as there is no program to pass them on to.
       if (spec.hooks === undefined) signals = foreground.catchSignals();
     };
-    const record = await create(runtime, prepared, { inputs: io.inputs, meanwhile });
+    const record = await create(runtime, prepared, { inputs: io.inputs, meanwhile, ready: io.ready });
     return await foreground!.attendToEnd(runtime, record, io, { keep: options.keep, isTerminal, signals });
   } finally {
     io.close();

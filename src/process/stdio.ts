@@ -12,7 +12,9 @@ import { Pump } from "./pump.ts";
 export interface ForegroundIo {
   /** For the plan's inputs. */
   readonly inputs: Readonly<Record<string, Fd>>;
-  /** Called when the process is set up and before it is attended: the ends given away are closed. */
+  /** Called when the process is set up and has not run yet: it shall find its terminal as it is to be. */
+  readonly ready: () => void;
+  /** Called before the process is attended: the ends given away are closed. */
   connect(): { input: Pump[]; output: Pump[]; onResize?: () => void };
   close(): void;
 }
@@ -32,6 +34,7 @@ export function pipes(owner: { uid: number; gid: number }): ForegroundIo {
   const ours = [toStdin, fromStdout, fromStderr];
   return {
     inputs: { stdin, stdout, stderr },
+    ready: () => {},
     connect: () => {
       for (const fd of [stdin, stdout, stderr]) fd.close();
       return {

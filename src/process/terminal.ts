@@ -13,22 +13,22 @@ export function terminal(): ForegroundIo {
   const [ours, theirs] = socketPair("STREAM");
   let mode: TerminalMode | undefined;
   let master: Fd | undefined;
+  const resize = () => copyWindowSize(hostFd, master!.number);
   return {
     inputs: { console: theirs },
-    connect: () => {
+    ready: () => {
       theirs.close();
       master = receiveDescriptor(ours);
       if (master === undefined) throw new RunkError("the container sent no terminal");
       clearOnlcr(master.number);
-      mode = TerminalMode.raw(hostFd);
-      const resize = () => copyWindowSize(hostFd, master!.number);
       resize();
-      return {
-        input: [new Pump(0, master.number)],
-        output: [new Pump(master.number, 1)],
-        onResize: resize,
-      };
+      mode = TerminalMode.raw(hostFd);
     },
+    connect: () => ({
+      input: [new Pump(0, master!.number)],
+      output: [new Pump(master!.number, 1)],
+      onResize: resize,
+    }),
     close: () => {
       mode?.restore();
       master?.close();

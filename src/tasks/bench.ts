@@ -3,7 +3,7 @@
  * table and writes dist/bench.json. Wall times are of whole commands; CPU times of everything they started.
  */
 import process from "node:process";
-import { DENO_FLAGS } from "./bundle.ts";
+import { shebang } from "./bundle.ts";
 import { exists, install } from "./packages.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -239,7 +239,7 @@ async function main(): Promise<void> {
   ];
   const programs = all.filter(({ path }) => exists(path));
   const empty = `${ROOT}dist/empty.js`;
-  await Deno.writeTextFile(empty, `#!/usr/bin/env -S ${Deno.execPath()} ${DENO_FLAGS.join(" ")}\n`, { mode: 0o755 });
+  await Deno.writeTextFile(empty, shebang(), { mode: 0o755 });
   using meter = new CpuMeter();
   const bench = new Bench(programs, asked, meter);
   try {

@@ -34,25 +34,21 @@ const COLD = [
   "assemble.ts",
 ];
 
-/**
- * How the file is run: nothing but the file is read (no config, lock file, cache or network), and V8 gets a young
- * generation that no short command fills. A worker for optimised code would only compete with the container.
- */
+/** V8 gets a young generation that no short command fills; a worker for optimised code would only compete with the container. */
 export const V8_FLAGS = "--v8-flags=--min-semi-space-size=16,--no-opt";
-export const DENO_FLAGS = [
-  "run",
-  ...[
-    "--allow-all",
-    "--no-config",
-    "--no-lock",
-    "--no-npm",
-    "--no-remote",
-    "--cached-only",
-    "--no-code-cache",
-    "--ext=js",
-  ],
-  V8_FLAGS,
-];
+/** Only the file is read, which imports nothing: no config, no code cache. Quiet: Deno clears no progress bar on a terminal. */
+const DENO_FLAGS = ["run", "-A", "-q", "--no-config", "--no-npm", "--no-code-cache", "--ext=js"];
+/**
+ * A cache directory that cannot be made: Deno keeps what it learns of the module in memory, instead of in databases in
+ * the user's home that starts at the same time would lock each other out of; and says nothing about it on terminals.
+ */
+const DENO_VARIABLES = { DENO_DIR: "/dev/null", DENO_LOG: "error,deno::cache=off" };
+
+/** The first line of a file that this deno runs. commands/main.ts keeps its variables from hooks. */
+export const shebang = (): string => {
+  const variables = Object.entries(DENO_VARIABLES).map(([name, value]) => `${name}=${value}`);
+  return `#!/usr/bin/env -S ${[...variables, Deno.execPath(), ...DENO_FLAGS, V8_FLAGS].join(" ")}\n`;
+};
 const SHEBANG_MAX = 255;
 
 const constants: esbuild.Plugin = {
@@ -214,12 +210,12 @@ export async function makeBundle(): Promise<Bundle> {
 }
 
 async function main(): Promise<void> {
-  const shebang = `#!/usr/bin/env -S ${Deno.execPath()} ${DENO_FLAGS.join(" ")}\n`;
-  if (shebang.length > SHEBANG_MAX) throw new Error(`the first line is too long for the kernel: ${shebang}`);
+  const first = shebang();
+  if (first.length > SHEBANG_MAX) throw new Error(`the first line is too long for the kernel: ${first}`);
   const { text, sizes } = await makeBundle();
   await Deno.mkdir("dist", { recursive: true });
   // Under its name at once and whole: someone may be running the old one.
-  await Deno.writeTextFile(`${OUTPUT}.new`, shebang + text);
+  await Deno.writeTextFile(`${OUTPUT}.new`, first + text);
   await Deno.chmod(`${OUTPUT}.new`, 0o755);
   await Deno.rename(`${OUTPUT}.new`, OUTPUT);
   console.log(`${OUTPUT}: ${(Deno.args.includes("--sizes") ? sizes : sizes.slice(0, 1)).join("\n")}`);
