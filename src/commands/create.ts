@@ -29,7 +29,16 @@ export function createOptions({ globals, options, operands }: Context) {
     preserveFds: options.int("preserve-fds"),
     pidFile: absolute(options.string("pid-file")) || undefined,
     pidfdSocket: absolute(options.string("pidfd-socket")) || undefined,
+    notifySocket: Deno.env.get("NOTIFY_SOCKET") || undefined,
+    listenFds: listenFds(),
   };
+}
+
+/** Sockets that a service manager passed to this very process. */
+function listenFds() {
+  const count = Number(Deno.env.get("LISTEN_FDS") ?? 0);
+  if (Deno.env.get("LISTEN_PID") !== String(Deno.pid) || !Number.isSafeInteger(count) || count <= 0) return undefined;
+  return { count, names: Deno.env.get("LISTEN_FDNAMES") };
 }
 
 export const command: Command = {

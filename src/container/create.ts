@@ -26,6 +26,7 @@ import * as store from "../state/store.ts";
 import { planOf } from "./plan_of.ts";
 import type { Relocatable } from "../init/relocatable.ts";
 import type { Runtime } from "./runtime.ts";
+import type { ListenFds, Notify } from "./service_manager.ts";
 
 /** Who makes a container's cgroups; "disabled": no one, it stays in those of the caller. */
 export type CgroupManager = "cgroupfs" | "systemd" | "disabled";
@@ -45,6 +46,9 @@ export interface CreateOptions {
   readonly pidFile?: string | undefined;
   /** Absolute path of the socket that takes a pidfd of the container's process. */
   readonly pidfdSocket?: string | undefined;
+  /** The service manager's socket for "ready". */
+  readonly notifySocket?: string | undefined;
+  readonly listenFds?: ListenFds | undefined;
 }
 
 /** A config that was read and checked, and the plan for it. */
@@ -57,6 +61,8 @@ export interface Prepared {
   /** The plan with its names. */
   readonly plan: () => Promise<Plan>;
   readonly pidfdSocket: string | undefined;
+  /** Where "ready" comes from and goes to; undefined without a service manager. */
+  readonly notify: Notify | undefined;
   /** The part of the record that few containers have. */
   readonly rare: RareRecord | undefined;
 }
@@ -69,7 +75,14 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   const { id, bundle } = options;
   store.checkId(id);
   const text = readConfig(bundle);
-  const spec = parseDocument(text, `${bundle}/config.json`) as Spec;
+  const { notifySocket, listenFds } = options;
+  const stateDirectory = store.directoryOf(runtime.root, id);
+  const notify = notifySocket === undefined ? undefined : { directory: `${stateDirectory}/notify`, host: notifySocket };
+  let spec = parseDocument(text, `${bundle}/config.json`) as Spec;
+  if (notify !== undefined || listenFds !== undefined) {
+    const { withServiceManager } = await import("./service_manager.ts");
+    spec = withServiceManager(spec, { listenFds, notify });
+  }
   const facts = probeHost({
     noPivot: options.noPivot,
     resctrl: spec.linux?.intelRdt !== undefined,
@@ -84,13 +97,13 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   const request: CreateRequest = {
     id,
     bundle,
-    stateDirectory: store.directoryOf(runtime.root, id),
+    stateDirectory,
     cgroups: isDisabled ? [] : cgroupDirectories(facts.cgroups, cgroupsPath, id),
     stdio: isTerminal ? "terminal" : options.attended ? "pipes" : "inherit",
     gate: options.gate,
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
-    preserveFds: options.preserveFds ?? 0,
+    preserveFds: (options.preserveFds ?? 0) + (listenFds?.count ?? 0),
     pidfdSocket: options.pidfdSocket !== undefined,
     pidFile: options.pidFile,
     environment: spec.hooks === undefined ? [] : runtime.environment(),
@@ -115,6 +128,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
     values: parameterized?.values ?? [],
     plan,
     pidfdSocket: options.pidfdSocket,
+    notify,
     rare,
   };
 }
@@ -152,6 +166,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     checkUnused(wanted);
     paths = wanted;
     store.saveIntent(runtime.root, { id, cgroup_paths: paths, ...prepared.rare });
+    if (prepared.notify !== undefined) (await import("./service_manager.ts")).makeNotifyDirectory(prepared.notify);
     let records: typeof import("./new_record.ts");
     let record: StateRecord | undefined;
     let limits: Promise<ResourcesRecord> | undefined;

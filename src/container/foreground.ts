@@ -2,6 +2,7 @@
 import type { SignalPipe } from "../../ffi/signals.ts";
 import { attend, catchSignals } from "../process/attend.ts";
 import type { ForegroundIo } from "../process/stdio.ts";
+import type { Stream } from "../process/pump.ts";
 import type { StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
 import { destroy } from "./destroy.ts";
@@ -13,6 +14,8 @@ export interface AttendOptions {
   readonly isTerminal: boolean;
   /** Signals that are caught already. */
   readonly signals: SignalPipe | undefined;
+  /** Work beside the container's streams, while it runs. */
+  readonly beside: readonly Stream[];
 }
 
 export { catchSignals };
@@ -22,16 +25,18 @@ export async function attendToEnd(
   runtime: Runtime,
   record: StateRecord,
   io: ForegroundIo,
-  { keep, isTerminal, signals: caught }: AttendOptions,
+  { keep, isTerminal, signals: caught, beside }: AttendOptions,
 ): Promise<number> {
   using signals = caught ?? catchSignals();
   await startedOrDestroyed(runtime, record);
   const { poll } = runtime;
+  const streams = io.connect();
   const status = await attend({
     pid: record.init_process_pid,
     poll,
     signals,
-    ...io.connect(),
+    ...streams,
+    input: [...streams.input, ...beside],
     interruptEnds: isTerminal,
   });
   io.close();

@@ -11,15 +11,39 @@ import * as store from "../state/store.ts";
 import { withContainer } from "./find.ts";
 import { openInit } from "./open_init.ts";
 import { kill } from "./kill.ts";
+import type { NotifySocket } from "../process/notify_socket.ts";
 import type { Runtime } from "./runtime.ts";
 import { SIG } from "../abi/names.ts";
 
-/** @throws {RunkError} unless the container is in state created */
-export async function start(runtime: Runtime, id: string): Promise<void> {
+/**
+ * @param notifySocket the service manager's socket: start then ends when the service is ready, or has ended
+ * @throws {RunkError} unless the container is in state created
+ */
+export async function start(runtime: Runtime, id: string, notifySocket?: string): Promise<void> {
+  if (notifySocket === undefined) return await open(runtime, id);
+  const { listenIfMade, passReadiness } = await import("./service_manager.ts");
+  const notify = { directory: `${store.directoryOf(runtime.root, id)}/notify`, host: notifySocket };
+  let record: StateRecord | undefined;
+  let socket: NotifySocket | undefined;
+  try {
+    await open(runtime, id, (found) => {
+      record = found;
+      socket = listenIfMade(notify);
+    });
+    // Without the lock: whoever waits for a service must not keep others from ending it.
+    if (socket !== undefined) await passReadiness(runtime, record!, socket, notify);
+  } finally {
+    socket?.[Symbol.dispose]();
+  }
+}
+
+/** Lets the program run, and the poststart hooks. @param before called when all is well, right before */
+async function open(runtime: Runtime, id: string, before: (record: StateRecord) => void = () => {}): Promise<void> {
   await withContainer(runtime, id, async ({ record, status }) => {
     if (status === "stopped") throw new RunkError("cannot start a container that has stopped");
     if (status === "running") throw new RunkError("cannot start an already running container");
     if (status !== "created") throw new RunkError(`cannot start a container in the ${status} state`);
+    before(record);
     await openGate(runtime, record);
     await poststart(runtime, record);
   });

@@ -6,7 +6,7 @@ import { type Ended, pidfdOpen, pidfdSignal, reap } from "../../ffi/process.ts";
 import type { Poll, Waiting } from "../../ffi/poll.ts";
 import { SignalPipe } from "../../ffi/signals.ts";
 import { SIG, SIGNAL_COUNT } from "../abi/names.ts";
-import type { Pump } from "./pump.ts";
+import type { Stream } from "./pump.ts";
 
 /**
  * Signals that are not the container's: those a fault in this very process raises (4 5 6 7 8 11 31), those that cannot
@@ -24,9 +24,9 @@ export interface Attendance {
   readonly poll: Poll;
   readonly signals: SignalPipe;
   /** Copying that goes on while the process lives. */
-  readonly input: readonly Pump[];
+  readonly input: readonly Stream[];
   /** Copying that goes on until it ends by itself, which may be after the process: others may hold the other end. */
-  readonly output: readonly Pump[];
+  readonly output: readonly Stream[];
   /** The user's terminal has a new size. */
   readonly onResize?: () => void;
   /** SIGINT is not passed on but ends the attendance with status 0 (runc's behaviour with a terminal). */

@@ -11,7 +11,16 @@ const PIPE_BUF = 4096;
 /** Steps before others get their turn: a fast writer must not keep signals waiting. */
 const TURN = 64;
 
-export class Pump {
+/** Work that waits for one descriptor at a time. */
+export interface Stream {
+  readonly isOver: boolean;
+  /** What to poll for; undefined when it is over. */
+  readonly waitsFor: Waiting | undefined;
+  /** Does what can be done now. */
+  step(): void;
+}
+
+export class Pump implements Stream {
   readonly #from: number;
   readonly #to: number;
   readonly #buffer = new Memory(BUFFER_SIZE);

@@ -30,6 +30,8 @@ const COLD = [
   "container/host_hooks.ts",
   "container/exec_cgroups.ts",
   "container/rare_record.ts",
+  "container/service_manager.ts",
+  "process/pidfd_socket.ts",
   "cgroup/remove_resctrl.ts",
   "assemble.ts",
 ];

@@ -1,7 +1,11 @@
 /** Attributes of the container's process: compared with runc where it knows them, else read back from the kernel. */
 import assert from "node:assert/strict";
+import { tryCall } from "../../ffi/call.ts";
+import { Memory } from "../../ffi/memory.ts";
+import { pollBlocking } from "../../ffi/poll.ts";
 import { Box, type Config, newId } from "../support/box.ts";
 import { exists, test, until } from "../support/test.ts";
+import { UnixServer } from "../support/unix_server.ts";
 
 const ROOT = ["root", "cgroup1"] as const;
 const RUNC = [...ROOT, "file:/usr/sbin/runc"] as const;
@@ -243,6 +247,56 @@ test("a terminal has the size that the config gives it", ROOT, async () => {
   await until("the program has ended", () => pid === 0 || !exists(`/proc/${pid}/exe`));
   assert.equal(await Deno.readTextFile(`${box.rootfs}/tmp/size`), "33 121\n");
   await box.ok(["delete", box.id]);
+});
+
+test("a terminal's master goes to the console socket, the rest of it is the user's", ROOT, async () => {
+  const look = "tty; stat -c %u:%g $(tty) /dev/console; readlink /proc/self/fd/0; exec sleep 1000";
+  await using box = await Box.create({
+    script: look,
+    config: (config) => {
+      config.process.terminal = true;
+      config.process.user = { uid: 1000, gid: 1000 };
+    },
+  });
+  using server = new UnixServer(`${box.directory}/console`);
+  /** What appears on the terminal whose master came in, up to some text. */
+  const shown = async (end: string) => {
+    using message = server.receive();
+    assert.ok(message.text.length > 0, "receivers want a byte with the descriptor");
+    const data = new Memory(4096);
+    let text = "";
+    await until(`${end} is shown`, () => {
+      const [isReady] = pollBlocking([{ fd: message.fd.number }], 1000) as boolean[];
+      if (isReady) {
+        text += new TextDecoder().decode(
+          data.bytes.subarray(0, Math.max(0, tryCall("read", message.fd.number, data, 4096))),
+        );
+      }
+      return text.includes(end);
+    });
+    return text.replaceAll("\r\n", "\n");
+  };
+  await box.ok(["create", "--console-socket", "console", box.id]);
+  await box.ok(["start", box.id]);
+  // The group is the mount's, gid=5.
+  assert.equal(await shown("1000:5\r\n/dev/pts/0\r\n"), "/dev/pts/0\n1000:5\n1000:5\n/dev/pts/0\n");
+  const script = "tty; stat -c %u $(tty); stat -c %u /dev/console; echo done";
+  await box.ok([
+    "exec",
+    "--tty",
+    "--detach",
+    "--user",
+    "1001",
+    "--console-socket",
+    "console",
+    box.id,
+    "sh",
+    "-c",
+    script,
+  ]);
+  assert.equal(await shown("done\r\n"), "/dev/pts/1\n1001\n1000\ndone\n");
+  const nobody = await box.runk(["exec", "-t", "-d", "--console-socket", "nobody", box.id, "true"]);
+  assert.match(nobody.stderr, /nobody: .*no such file or directory/);
 });
 
 test("the session keyring is the container's own, or the caller's with --no-new-keyring", ROOT, async () => {
