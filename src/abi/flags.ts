@@ -116,11 +116,18 @@ export const CLOSE_RANGE = { UNSHARE: 2, CLOEXEC: 4 } as const;
 
 /** File types in `st_mode`. */
 export const S_IFMT = 0o170000;
-export const S = { IFIFO: 0o10000, IFCHR: 0o20000, IFDIR: 0o40000, IFBLK: 0o60000, IFREG: 0o100000 } as const;
+export const S = {
+  IFIFO: 0o10000,
+  IFCHR: 0o20000,
+  IFDIR: 0o40000,
+  IFBLK: 0o60000,
+  IFREG: 0o100000,
+  IFLNK: 0o120000,
+} as const;
 
 /** statx(2): mask bits and the offsets of the fields that plans read. */
 export const STATX = { TYPE: 1, MODE: 2, UID: 8, INO: 0x100, SIZE: 0x200, BASIC_STATS: 0x7ff } as const;
-export const STATX_FIELD = { mode: 28, uid: 20, ino: 32, size: 40, rdevMajor: 128, rdevMinor: 132 } as const;
+export const STATX_FIELD = { mode: 28, uid: 20, gid: 24, ino: 32, size: 40, rdevMajor: 128, rdevMinor: 132 } as const;
 export const STATX_SIZE = 256;
 
 /** bpf(2). Source: include/uapi/linux/bpf.h. */

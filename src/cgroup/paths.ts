@@ -1,4 +1,5 @@
 /** Where a container's cgroups are, by runc's rules. Pure. */
+import { cleanPath } from "../spec/clean_path.ts";
 import { RunkError } from "../errors.ts";
 import type { CgroupLayout, CgroupMount } from "../host/facts.ts";
 
@@ -72,16 +73,6 @@ export function versionOf(paths: CgroupPaths): CgroupVersion {
 /** The directory in which a controller's files are; undefined when the container has none. */
 export const controllerDirectory = (paths: CgroupPaths, controller: string): string | undefined =>
   paths[versionOf(paths) === "v2" ? "" : controller];
-
-/** A path without "." and "..", which cannot climb above its start. */
-export function cleanPath(path: string): string {
-  const parts: string[] = [];
-  for (const part of path.split("/")) {
-    if (part === "..") parts.pop();
-    else if (part !== "" && part !== ".") parts.push(part);
-  }
-  return (path.startsWith("/") ? "/" : "") + parts.join("/");
-}
 
 const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/")) || "/";
 const join = (a: string, b: string) => cleanPath(a + "/" + b);

@@ -1,6 +1,7 @@
 /** Cgroups of a process of exec other than the container's own: those asked for, and where its first process has gone. */
 import { parseCgroupFile } from "../host/cgroup_layout.ts";
-import { type CgroupPaths, cleanPath, versionOf } from "../cgroup/paths.ts";
+import { type CgroupPaths, versionOf } from "../cgroup/paths.ts";
+import { cleanPath } from "../spec/clean_path.ts";
 import { RunkError } from "../errors.ts";
 import { StepError } from "../init/drive.ts";
 import type { Step } from "../plan/types.ts";

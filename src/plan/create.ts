@@ -9,6 +9,7 @@ import type { Process, Spec } from "../spec/schema.ts";
 import { PlanBuilder, slot } from "./builder.ts";
 import { checkPlan } from "./check.ts";
 import { type CreateRequest, hasCpuset, namespacesOf, PIDFD_SOCKET, type Recipe } from "./recipe.ts";
+import { openSources, openSourcesOnHost } from "./steps/bind_mounts.ts";
 import { entrance, joinCgroups, makeCgroups } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
 import {
@@ -29,7 +30,14 @@ import { cleanSlate } from "./steps/prologue.ts";
 import { closeAll, environmentOf, environmentWords, findHome, findProgram, runProgram } from "./steps/program.ts";
 import { joinResctrl } from "./steps/resctrl.ts";
 import { makeReadonlyPaths, maskPaths } from "./steps/restricted_paths.ts";
-import { changeRoot, finishRoot, keepOldRoot, mountRootfs } from "./steps/rootfs.ts";
+import {
+  changeRoot,
+  finishRoot,
+  keepOldRoot,
+  leaveHostsPeers,
+  mountRootfs,
+  setRootPropagation,
+} from "./steps/rootfs.ts";
 import { resetAffinity, setDomains } from "./steps/scheduling.ts";
 import { checkConfinement, confinementOf, loadFilter, sparedCapabilities } from "./steps/seccomp.ts";
 import { closeReports, makeStartGate, readyToRun, waitAtGate } from "./steps/start_gate.ts";
@@ -55,7 +63,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   openNamespaces(recipe);
   makeCgroups(recipe); // limits before anyone is in: a limit below the usage would fail
   makeStartGate(recipe);
-  mounts.openSourcesOnHost(recipe); // before any id changes: a source may be unreadable later
+  openSourcesOnHost(recipe); // before any id changes: a source may be unreadable later
   cloneContainer(recipe);
   joinResctrl(recipe);
 
@@ -72,7 +80,8 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
 
   // File system: sources before the first mount, everything inside through descriptors of the rootfs.
   keepOldRoot(recipe);
-  mounts.openSources(recipe);
+  leaveHostsPeers(recipe); // before the sources are taken: what is mounted in them must not reach the host
+  openSources(recipe);
   mountRootfs(recipe);
   mounts.mountAll(recipe);
   makeDevices(recipe);
@@ -87,6 +96,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   kernel.writeSysctls(recipe); // before /proc/sys may become read-only
   makeReadonlyPaths(recipe);
   maskPaths(recipe);
+  setRootPropagation(recipe);
 
   // Process: what only root may do, then the user, then what the user may.
   setExecLabels(box, slot("proc"), process); // after the last hook that is not to run under them

@@ -4,7 +4,8 @@
  */
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import { wrong } from "./errors.ts";
-import { parseMountOptions, PROPAGATION } from "./mount_options.ts";
+import { checkDevices, checkMounts, checkNetDevices, requireText } from "./mount_checks.ts";
+import { PROPAGATION } from "./mount_options.ts";
 import { checkProcess, checkProcessDomains } from "./process_checks.ts";
 import type { Spec } from "./schema.ts";
 import { MS } from "../abi/flags.ts";
@@ -25,6 +26,7 @@ export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn)
   checkSysctls(spec, namespaces);
   checkMounts(spec, warn);
   checkDevices(spec);
+  checkNetDevices(spec, namespaces.has("network"));
   checkHooks(spec);
   checkPropagation(spec, options.noPivot);
   checkProcessDomains(spec.linux ?? {}, warn);
@@ -99,6 +101,9 @@ function checkRestrictions(spec: Spec, namespaces: Namespaces): void {
   if (maskedPaths.length + readonlyPaths.length > 0 && !namespaces.has("mount")) {
     wrong("unable to restrict sys entries without a private MNT namespace", "/linux/maskedPaths");
   }
+  for (const [key, paths] of Object.entries({ maskedPaths, readonlyPaths })) {
+    paths.forEach((path, i) => requireText(path, `/linux/${key}/${i}`));
+  }
 }
 
 const IPC_SYSCTLS = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
@@ -106,8 +111,14 @@ const IPC_SYSCTLS = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "s
 
 /** A sysctl must belong to a namespace of the container's; the rest are the host's. */
 function checkSysctls(spec: Spec, namespaces: Namespaces): void {
-  for (const key of Object.keys(spec.linux?.sysctl ?? {})) {
+  for (const [key, value] of Object.entries(spec.linux?.sysctl ?? {})) {
     const path = `/linux/sysctl/${key.replaceAll("/", "~1")}`;
+    // "net/../kernel/x" begins as one of the network's, and is another.
+    if (/(^|[./])[./]/.test(key) || /[./]$/.test(key) || key === "") {
+      wrong(`sysctl ${JSON.stringify(key)} has an empty part in its name`, path);
+    }
+    requireText(key, path);
+    requireText(value, path);
     const name = key[key.search(/[./]/)] === "/" ? key.replace(/[./]/g, (c) => (c === "/" ? "." : "/")) : key;
     if (IPC_SYSCTLS.includes(name) || name.startsWith("fs.mqueue.")) {
       if (!namespaces.has("ipc")) {
@@ -127,42 +138,6 @@ function checkSysctls(spec: Spec, namespaces: Namespaces): void {
       wrong(`sysctl ${JSON.stringify(name)} is not in a separate kernel namespace`, path);
     }
   }
-}
-
-function checkMounts(spec: Spec, warn: Warn): void {
-  spec.mounts?.forEach((mount, i) => {
-    const path = `/mounts/${i}`;
-    for (
-      const [key, value] of Object.entries({ source: mount.source, destination: mount.destination, type: mount.type })
-    ) {
-      if (value?.includes("\0")) wrong("mount field contains null byte", `${path}/${key}`);
-    }
-    if (!mount.destination.startsWith("/")) {
-      warn(
-        `mount destination ${mount.destination} is not absolute: using it as relative to / is deprecated [config.json ${path}]`,
-      );
-    }
-    if (mount.destination.split("/").every((part) => part === "" || part === ".")) {
-      wrong(`mountpoint ${JSON.stringify(mount.destination)} is on the top of rootfs`, `${path}/destination`);
-    }
-    const options = parseMountOptions(mount.options ?? []);
-    const isBind = (options.flags & MS.BIND) !== 0;
-    if (isBind && options.data.length > 0) {
-      const list = options.data.map((option) => JSON.stringify(option)).join(", ");
-      wrong(`bind mounts cannot have any filesystem-specific options applied: ${list}`, `${path}/options`);
-    }
-    if (isBind && !mount.source) wrong("a bind mount needs a source", `${path}/source`);
-    if (!isBind && !mount.type) wrong("a mount needs a type, or the option bind or rbind", `${path}/type`);
-  });
-}
-
-function checkDevices(spec: Spec): void {
-  spec.linux?.devices?.forEach(({ path, type }, i) => {
-    if (!["c", "u", "b", "p"].includes(type)) {
-      wrong(`invalid device type ${JSON.stringify(type)}`, `/linux/devices/${i}/type`);
-    }
-    if (!path.startsWith("/")) wrong(`device path ${JSON.stringify(path)} is not absolute`, `/linux/devices/${i}/path`);
-  });
 }
 
 function checkHooks(spec: Spec): void {
@@ -189,14 +164,9 @@ function checkPropagation(spec: Spec, noPivot: boolean): void {
 }
 
 /** What the schema accepts and runk does not enforce yet is refused: a container must never have less than its config says. */
-function checkNotYet({ linux, mounts }: Spec): void {
+function checkNotYet({ linux }: Spec): void {
   const refuse = (present: unknown, path: string) => {
     if (present) wrong("runk does not enforce this yet", path);
   };
   refuse(linux?.netDevices && Object.keys(linux.netDevices).length > 0, "/linux/netDevices");
-  mounts?.forEach((mount, i) => {
-    const options = parseMountOptions(mount.options ?? []);
-    refuse(mount.uidMappings?.length || mount.gidMappings?.length || options.idmap, `/mounts/${i}/uidMappings`);
-    refuse(options.copyUp, `/mounts/${i}/options`);
-  });
 }

@@ -16,6 +16,11 @@ export interface MountOptions {
   readonly copyUp: boolean;
   /** "idmap" or "ridmap" was given. */
   readonly idmap: "" | "idmap" | "ridmap";
+  /** A source that is a symlink is made anew at the destination ("copy-symlink", as with crun). */
+  readonly copySymlink: boolean;
+  /** A symlink at the end of the source, or of the destination, is what is mounted, or mounted on ("src-nofollow", "dest-nofollow"). */
+  readonly sourceNoFollow: boolean;
+  readonly destinationNoFollow: boolean;
   /** Everything else: options of the file system itself. */
   readonly data: readonly string[];
 }
@@ -90,13 +95,28 @@ const RECURSIVE: Readonly<Record<string, readonly [attribute: number, clear: boo
   rsymfollow: [MOUNT_ATTR.NOSYMFOLLOW, true],
 };
 
+/** Places under /proc that lxcfs and others emulate; nothing else may be covered there. */
+export const MAY_COVER_PROC: readonly string[] = [
+  ...["/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime"],
+  ...["/proc/loadavg", "/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled"],
+];
+
+/** What the runtime does itself. */
+const OWN: Readonly<Record<string, "copyUp" | "copySymlink" | "sourceNoFollow" | "destinationNoFollow">> = {
+  "tmpcopyup": "copyUp",
+  "copy-symlink": "copySymlink",
+  "src-nofollow": "sourceNoFollow",
+  "dest-nofollow": "destinationNoFollow",
+};
+
 /** All options that are not a file system's own, as `features` lists them. */
 export const knownMountOptions = (): string[] =>
   [...Object.keys(FLAGS), ...Object.keys(PROPAGATION), ...Object.keys(RECURSIVE), "tmpcopyup"].sort();
 
 export function parseMountOptions(options: readonly string[]): MountOptions {
   let [flags, cleared, set, clear] = [0, 0, 0, 0];
-  let [isRecursive, copyUp] = [false, false];
+  let isRecursive = false;
+  const own = { copyUp: false, copySymlink: false, sourceNoFollow: false, destinationNoFollow: false };
   let idmap: MountOptions["idmap"] = "";
   const propagation: number[] = [];
   const data: string[] = [];
@@ -116,15 +136,15 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
       clear = clears ? clear | attribute : clear & ~attribute;
       // The access time is a field, not a bit: to set it, clear all of it.
       if ((attribute & MOUNT_ATTR__ATIME) === attribute) clear |= MOUNT_ATTR__ATIME;
-    } else if (option === "tmpcopyup") {
-      copyUp = true;
+    } else if (OWN[option] !== undefined) {
+      own[OWN[option]] = true;
     } else if (option === "idmap" || option === "ridmap") {
       idmap = option;
     } else if (option !== "") {
       data.push(option);
     }
   }
-  return { flags, cleared, propagation, recursive: isRecursive ? { set, clear } : undefined, copyUp, idmap, data };
+  return { flags, cleared, propagation, recursive: isRecursive ? { set, clear } : undefined, ...own, idmap, data };
 }
 
 /** MS_* flags as attributes of a new mount. */
@@ -140,6 +160,23 @@ export function attributesOf(flags: number): number {
   if (flags & MS.STRICTATIME) attributes |= MOUNT_ATTR.STRICTATIME;
   else if (flags & MS.NOATIME) attributes |= MOUNT_ATTR.NOATIME;
   return attributes;
+}
+
+/** MS_* flags that set the access time. */
+const ATIME_FLAGS = MS.NOATIME | MS.NODIRATIME | MS.RELATIME | MS.STRICTATIME;
+const ATIME_ATTRIBUTES = MOUNT_ATTR__ATIME | MOUNT_ATTR.NODIRATIME;
+const MANAGED = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.NOSYMFOLLOW;
+
+/**
+ * What a mount that exists is to be: attributes to set, to clear so that it has no others (but for the access time, if
+ * none is asked for), and to clear because the options lift them by name.
+ */
+export function changesOf({ flags, cleared }: Pick<MountOptions, "flags" | "cleared">) {
+  const set = attributesOf(flags);
+  const atime = flags & ATIME_FLAGS ? ATIME_ATTRIBUTES : 0;
+  // A field that is set must be cleared as a whole; a bit must not be both.
+  const not = ~(set & ~MOUNT_ATTR__ATIME);
+  return { set, clear: (MANAGED | atime) & not, lifted: (attributesOf(cleared) | (atime & MOUNT_ATTR__ATIME)) & not };
 }
 
 /** Flags of the superblock, as fsconfig(2) parameters. */

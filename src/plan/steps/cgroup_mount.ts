@@ -4,7 +4,7 @@ import { E } from "../../abi/errno.ts";
 import { slot, text } from "../builder.ts";
 import { attributesOf } from "../../spec/mount_options.ts";
 import type { Recipe } from "../recipe.ts";
-import { makeDirectories, openBeneath } from "./beneath.ts";
+import { makeMissing, openBeneath } from "./beneath.ts";
 import { attach, type MountEntry, openDestination } from "./mounts.ts";
 import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter } from "./rootfs.ts";
 
@@ -26,7 +26,7 @@ function mountV1(recipe: Recipe, entry: MountEntry): void {
     box,
     entry,
     "any",
-    () => makeDirectories(box, entry.destination, `/mounts/${entry.index}/destination`),
+    () => makeMissing(box, entry.destination, `/mounts/${entry.index}/destination`),
   );
   freshMount(box, "tmpfs", [["source", "tmpfs"], ["mode", "755"]], attributesOf(TMPFS_FLAGS));
   attach(recipe, { options: { ...entry.options, recursive: undefined } }, "mount");
@@ -78,7 +78,7 @@ function mountV2(recipe: Recipe, entry: MountEntry): void {
     box,
     entry,
     "any",
-    () => makeDirectories(box, entry.destination, `/mounts/${entry.index}/destination`),
+    () => makeMissing(box, entry.destination, `/mounts/${entry.index}/destination`),
   );
   const [refused, mounted] = [b.unique("refused"), b.unique("mounted")];
   box.sys("fsopen", [text("cgroup2"), 1], { out: "fs" });

@@ -1,10 +1,10 @@
 /** Device nodes, and the links in /dev that programs expect. */
 import { AT, AT_FDCWD, OPEN_TREE, S, S_IFMT, STATX, STATX_FIELD, STATX_SIZE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
-import { cleanPath } from "../../cgroup/paths.ts";
+import { cleanPath } from "../../spec/clean_path.ts";
 import { slot, text } from "../builder.ts";
 import { hostRoot, type Recipe } from "../recipe.ts";
-import { components, makeDirectories, openBeneath } from "./beneath.ts";
+import { components, makeMissing, openBeneath } from "./beneath.ts";
 import { ONTO, setsUpDev } from "./mounts.ts";
 
 interface Node {
@@ -73,7 +73,7 @@ function makeNodes(recipe: Recipe, parent: string, nodes: readonly Node[]): void
   });
   openBeneath(box, slot("rootfs"), text(parent), "directory", { out: "dev", tolerate: [E.NOENT], to: missing });
   box.jump(found).label(missing);
-  makeDirectories(box, parent, configPath);
+  makeMissing(box, parent, configPath);
   openBeneath(box, slot("rootfs"), text(parent), "directory", { out: "dev" });
   box.label(found);
   const statx = b.buffer("statx", STATX_SIZE);

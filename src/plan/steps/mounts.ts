@@ -2,27 +2,33 @@
  * The mounts of config.json, in order. Sources of bind mounts are opened before anything is mounted; a destination is
  * found beneath the rootfs's descriptor and mounted on through its own; nothing is looked up twice.
  */
-import { AT, AT_FDCWD, FS_MAGIC, MOUNT_ATTR, MOUNT_ATTR__ATIME, MOVE_MOUNT, MS, OPEN_TREE } from "../../abi/flags.ts";
-import { FSCONFIG, FSPICK, S, S_IFMT, STATX, STATX_FIELD, STATX_SIZE } from "../../abi/flags.ts";
+import { AT, AT_FDCWD, FS_MAGIC, FSCONFIG, FSPICK, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE } from "../../abi/flags.ts";
+import { STATX, STATX_FIELD, STATX_SIZE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
-import { cleanPath } from "../../cgroup/paths.ts";
+import { cleanPath } from "../../spec/clean_path.ts";
 import type { Mount } from "../../spec/schema.ts";
 import { type Lane, slot, text } from "../builder.ts";
-import { attributesOf, type MountOptions, parseMountOptions, superblockFlags } from "../../spec/mount_options.ts";
-import type { Recipe } from "../recipe.ts";
+import {
+  attributesOf,
+  changesOf,
+  MAY_COVER_PROC,
+  type MountOptions,
+  parseMountOptions,
+  superblockFlags,
+} from "../../spec/mount_options.ts";
+import { byteLength, isNew, type Recipe } from "../recipe.ts";
 import type { Task } from "../types.ts";
-import { components, makeDirectories, openBeneath } from "./beneath.ts";
+import { makeMissing, openBeneath } from "./beneath.ts";
+import { mountBind } from "./bind_mounts.ts";
 import { mountCgroups } from "./cgroup_mount.ts";
+import { copyUp } from "./copy_up.ts";
 import { contextParameter } from "./labels.ts";
-import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter, setPropagation } from "./rootfs.ts";
+import { mountWithLongOptions } from "./long_options.ts";
+import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter, setParameters, setPropagation } from "./rootfs.ts";
 
 export const ONTO = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
-const ATIME_FLAGS = MS.NOATIME | MS.NODIRATIME | MS.RELATIME | MS.STRICTATIME;
-/** Places under /proc that lxcfs and others emulate; nothing else may be covered there. */
-const ALLOWED_UNDER_PROC = [
-  ...["/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime"],
-  ...["/proc/loadavg", "/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled"],
-];
+/** What fsconfig(2) takes in a string. */
+const VALUE_MAX = 255;
 
 /** A mount of config.json with what its options mean. */
 export interface MountEntry {
@@ -55,55 +61,6 @@ export function mountEntries({ spec }: Pick<Recipe, "spec">): MountEntry[] {
   });
 }
 
-const sourceSlot = ({ index }: MountEntry) => `source ${index}`;
-const hostSourceSlot = ({ index }: MountEntry) => `host's source ${index}`;
-
-/** The absolute path of a bind mount's source. */
-function sourcePath({ request }: Recipe, { mount }: MountEntry): string {
-  const source = mount.source ?? "";
-  return source.startsWith("/") ? source : `${request.bundle}/${source}`;
-}
-
-const treeFlags = ({ options }: MountEntry) =>
-  OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | (options.flags & MS.REC ? AT.RECURSIVE : 0);
-
-/**
- * Host lane, for containers with a user namespace: the container's root may not be able to reach a source that the
- * caller can.
- */
-export function openSourcesOnHost(recipe: Recipe): void {
-  const { host, facts } = recipe;
-  if (!recipe.namespaces.has("user") || facts.uid !== 0) return;
-  for (const entry of mountEntries(recipe)) {
-    if (!entry.isBind) continue;
-    host.task(entry.task.why, { path: entry.task.path!, error: entry.task.error! });
-    host.sys("open_tree", [AT_FDCWD, text(sourcePath(recipe, entry)), treeFlags(entry)], {
-      out: hostSourceSlot(entry),
-    });
-  }
-}
-
-/** Container lane: the sources of bind mounts, each a mount tree of its own from here on. */
-export function openSources(recipe: Recipe): void {
-  const { b, box, facts } = recipe;
-  const hasHostSources = recipe.namespaces.has("user") && facts.uid === 0;
-  for (const entry of mountEntries(recipe)) {
-    if (!entry.isBind) continue;
-    box.task(entry.task.why, { path: entry.task.path!, error: entry.task.error! });
-    const arguments_ = [AT_FDCWD, text(sourcePath(recipe, entry)), treeFlags(entry)] as const;
-    if (!hasHostSources) {
-      box.sys("open_tree", arguments_, { out: sourceSlot(entry) });
-      continue;
-    }
-    const [unreachable, done] = [b.unique("unreachable"), b.unique("opened")];
-    box.sys("open_tree", arguments_, { out: sourceSlot(entry), tolerate: [E.ACCES], to: unreachable });
-    box.close(hostSourceSlot(entry)).jump(done).label(unreachable);
-    box.set(sourceSlot(entry), slot(hostSourceSlot(entry)));
-    setPropagation(box, slot(sourceSlot(entry)), MS.SLAVE | MS.REC);
-    box.label(done);
-  }
-}
-
 /** Container lane: all mounts. */
 export function mountAll(recipe: Recipe): void {
   for (const entry of mountEntries(recipe)) {
@@ -118,25 +75,26 @@ export function mountAll(recipe: Recipe): void {
 /** Opens the destination in slot "destination", making it first where it is missing. */
 export function openDestination(
   lane: Lane,
-  entry: Pick<MountEntry, "destination" | "index">,
-  kind: "any" | "ordinary directory",
-  makeMissing: () => void,
+  entry: Pick<MountEntry, "destination" | "index" | "options">,
+  asked: "any" | "ordinary directory",
+  make: () => void,
 ): void {
   const [missing, found] = [lane.builder.unique("missing"), lane.builder.unique("found")];
-  const { destination } = entry;
+  const { destination, options } = entry;
+  const kind = asked === "any" && options.destinationNoFollow ? "itself" : asked;
   openBeneath(lane, slot("rootfs"), text(destination), kind, { out: "destination", tolerate: [E.NOENT], to: missing });
   lane.jump(found).label(missing);
-  makeMissing();
+  make();
   openBeneath(lane, slot("rootfs"), text(destination), kind, { out: "destination" });
   lane.label(found);
 }
 
 const makeDirectory = (lane: Lane, { destination, index }: Pick<MountEntry, "destination" | "index">) =>
-  makeDirectories(lane, destination, `/mounts/${index}/destination`);
+  makeMissing(lane, destination, `/mounts/${index}/destination`);
 
 /** Refuses a destination on procfs that is not in the list: its files steer the kernel and the runtime (CVE-2019-19921). */
-function refuseProcfs(lane: Lane, { destination, mount }: MountEntry): void {
-  if (ALLOWED_UNDER_PROC.includes(destination)) return;
+export function refuseProcfs(lane: Lane, { destination, mount }: MountEntry): void {
+  if (MAY_COVER_PROC.includes(destination)) return;
   const statfs = lane.builder.buffer("statfs", 128);
   lane.sys("fstatfs", [slot("destination"), statfs]);
   lane.load("file system", 8, statfs);
@@ -148,37 +106,60 @@ function refuseProcfs(lane: Lane, { destination, mount }: MountEntry): void {
 }
 
 function mountFresh(recipe: Recipe, entry: MountEntry): void {
-  const { box } = recipe;
+  const { b, box, spec } = recipe;
   const { mount, options, destination } = entry;
   const isKernel = mount.type === "proc" || mount.type === "sysfs";
-  const statx = box.builder.buffer("statx", STATX_SIZE);
-  const keepsMode = mount.type === "tmpfs" && !options.data.some((option) => /(^|,)mode=/.test(option));
-  if (keepsMode) box.store(2, 0, statx, STATX_FIELD.mode);
-  openDestination(box, entry, isKernel ? "ordinary directory" : "any", () => makeDirectory(box, entry));
-  if (keepsMode) {
-    box.sys("statx", [slot("destination"), text(""), AT.EMPTY_PATH, STATX.MODE, statx]);
-    box.load("mode", 2, statx, STATX_FIELD.mode);
-  }
+  const isAsked = (name: string) => options.data.some((option) => new RegExp(`(^|,)${name}=`).test(option));
+  const keepsMode = mount.type === "tmpfs" && !isAsked("mode");
+  if (keepsMode) box.set("is new", 0);
+  openDestination(box, entry, isKernel ? "ordinary directory" : "any", () => {
+    makeDirectory(box, entry);
+    if (keepsMode) box.set("is new", 1);
+  });
   if (destination !== "/proc") refuseProcfs(box, entry);
   // Files are still to be made in these; they become read-only at the end.
   const isLate = isReadonlyLater(entry);
   const flags = isLate ? options.flags & ~MS.RDONLY : options.flags;
   const source: Parameter[] = mount.source ? [["source", mount.source]] : [];
-  freshMount(
-    box,
-    mount.type ?? "",
-    [
-      ...source,
-      ...superblockFlags(flags).map((name) => [name] as Parameter),
-      ...parameters(options.data),
-      ...(isKernel ? [] : contextParameter(recipe.spec.linux?.mountLabel)),
-    ],
-    attributesOf(flags),
-  );
-  if (keepsMode) box.sys("fchmodat", [slot("mount"), text("."), slot("mode")]);
+  const data = [...parameters(options.data), ...(isKernel ? [] : contextParameter(spec.linux?.mountLabel))];
+  if ([...source, ...data].some(([, value = ""]) => byteLength(value) > VALUE_MAX)) {
+    mountWithLongOptions(box, entry, flags, data);
+  } else {
+    const parameters = [...source, ...superblockFlags(flags).map((name): Parameter => [name]), ...data];
+    const refused = mount.type === "sysfs" && lacksNetwork(recipe) ? b.unique("refused") : undefined;
+    freshMount(box, mount.type ?? "", parameters, attributesOf(flags), refused);
+    if (refused !== undefined) standInForSysfs(box, options, refused);
+  }
+  if (options.copyUp && mount.type === "tmpfs") copyUp(box, !isAsked("uid") && !isAsked("gid"));
+  if (keepsMode) keepMode(box);
   attach(recipe, entry, "mount");
   if (isLate) box.set(`mount ${entry.index}`, slot("mount"));
   else box.close("mount");
+}
+
+/** A tmpfs has the mode of the directory that it covers, if there was one. */
+function keepMode(lane: Lane): void {
+  const isNew = lane.builder.unique("new");
+  const statx = lane.builder.buffer("statx", STATX_SIZE);
+  lane.jump(isNew, { left: slot("is new"), is: "!=", right: 0 });
+  lane.sys("statx", [slot("destination"), text(""), AT.EMPTY_PATH, STATX.MODE, statx]);
+  lane.load("mode", 2, statx, STATX_FIELD.mode);
+  lane.sys("fchmodat", [slot("mount"), text("."), slot("mode")]).label(isNew);
+}
+
+/** A user namespace has no right over the network namespace that it is in: it is the host's, or someone else's. */
+const lacksNetwork = (recipe: Recipe) => recipe.namespaces.has("user") && !isNew(recipe, "network");
+
+/** The sysfs of the host in place of one of the container's own, which the kernel has refused; as crun does. */
+function standInForSysfs(lane: Lane, { flags }: MountOptions, refused: string): void {
+  const done = lane.builder.unique("sysfs");
+  const tree = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE;
+  const set = mountAttr(attributesOf(flags & ~(MS.NOATIME | MS.STRICTATIME | MS.NODIRATIME)), 0);
+  lane.jump(done).label(refused);
+  lane.sys("close", [slot("fs")], { tolerate: [E.BADF] }); // it may have been refused itself
+  lane.sys("open_tree", [AT_FDCWD, text("/sys"), tree], { out: "mount" });
+  lane.sys("mount_setattr", [slot("mount"), text(""), AT.EMPTY_PATH | AT.RECURSIVE, set, MOUNT_ATTR_SIZE]);
+  lane.label(done);
 }
 
 /** "mode=755,size=65536k" -> [["mode", "755"], ["size", "65536k"]]; a comma behind a backslash is part of the value. */
@@ -189,86 +170,34 @@ function parameters(data: readonly string[]): Parameter[] {
   });
 }
 
-function mountBind(recipe: Recipe, entry: MountEntry): void {
-  const { b, box } = recipe;
-  const { options, destination } = entry;
-  const source = sourceSlot(entry);
-  openDestination(box, entry, "any", () => makeTarget(box, entry, source));
-  if (destination === "/proc") requireProcfs(box, entry, source);
-  else refuseProcfs(box, entry);
-  const asked = options.flags & ~(MS.BIND | MS.REC | MS.REMOUNT);
-  if (asked !== 0 || options.cleared !== 0) {
-    const set = attributesOf(options.flags);
-    const setsAtime = (options.flags & ATIME_FLAGS) !== 0;
-    const atime = setsAtime ? MOUNT_ATTR__ATIME | MOUNT_ATTR.NODIRATIME : 0;
-    const { RDONLY, NOSUID, NODEV, NOEXEC, NOSYMFOLLOW } = MOUNT_ATTR;
-    // A field that is set must be cleared as a whole; a bit must not be both.
-    const clear = (RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW | atime) & ~(set & ~MOUNT_ATTR__ATIME);
-    const [locked, done] = [b.unique("locked"), b.unique("flags set")];
-    const target = [slot(source), text(""), AT.EMPTY_PATH] as const;
-    box.sys("mount_setattr", [...target, mountAttr(set, clear), MOUNT_ATTR_SIZE], { tolerate: [E.PERM], to: locked });
-    box.jump(done).label(locked);
-    // In a user namespace the source's own restrictions cannot be lifted: add ours, lift what config.json lifts by name.
-    const named = (attributesOf(options.cleared) | (setsAtime ? MOUNT_ATTR__ATIME : 0)) & ~(set & ~MOUNT_ATTR__ATIME);
-    box.sys("mount_setattr", [...target, mountAttr(set, named), MOUNT_ATTR_SIZE]);
-    box.label(done);
-  }
-  attach(recipe, entry, source);
-  box.close(source);
-}
-
-/** A file for a file, a directory for a directory. */
-function makeTarget(lane: Lane, entry: MountEntry, source: string): void {
-  const b = lane.builder;
-  const parts = components(entry.destination);
-  const statx = b.buffer("statx", STATX_SIZE);
-  const [file, made] = [b.unique("file"), b.unique("made")];
-  lane.sys("statx", [slot(source), text(""), AT.EMPTY_PATH, STATX.TYPE, statx]);
-  lane.load("mode", 2, statx, STATX_FIELD.mode);
-  lane.jump(file, { left: slot("mode"), is: "!=", right: S.IFDIR, mask: S_IFMT });
-  makeDirectory(lane, entry);
-  lane.jump(made).label(file);
-  const parent = "/" + parts.slice(0, -1).join("/");
-  makeDirectories(lane, parent, `/mounts/${entry.index}/destination`);
-  openBeneath(lane, slot("rootfs"), text(parent), "directory", { out: "parent" });
-  const { O } = b;
-  const flags = O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
-  lane.sys("openat", [slot("parent"), text(parts.at(-1) ?? "."), flags, 0o644], { out: "file" });
-  lane.close("file", "parent").label(made);
-}
-
-/** Only procfs may stand on /proc: the runtime and the container's programs believe what they find there. */
-function requireProcfs(lane: Lane, { task, destination }: MountEntry, source: string): void {
-  const statfs = lane.builder.buffer("statfs", 128);
-  lane.sys("fstatfs", [slot(source), statfs]);
-  lane.load("file system", 8, statfs);
-  lane.fail(`${task.error}: ${JSON.stringify(destination)} cannot be mounted because it is not of type proc`, {
-    left: slot("file system"),
-    is: "!=",
-    right: FS_MAGIC.PROC,
-  });
-}
-
 /** A remount of what an earlier entry or the rootfs has there. */
 function remount({ box }: Recipe, entry: MountEntry): void {
   const { options } = entry;
   openBeneath(box, slot("rootfs"), text(entry.destination), "any", { out: "destination" });
   box.sys("fspick", [slot("destination"), text(""), FSPICK.CLOEXEC | FSPICK.EMPTY_PATH], { out: "fs" });
+  // As with mount(2), what is not asked for is taken back.
+  const access: Parameter[] = options.flags & MS.RDONLY ? [] : [["rw"]];
+  const flags = superblockFlags(options.flags).map((name): Parameter => [name]);
   box.failingTo("file system's own words", () => {
-    for (
-      const [name, value] of [
-        ...superblockFlags(options.flags).map((name) => [name] as Parameter),
-        ...parameters(options.data),
-      ]
-    ) {
-      if (value === undefined) box.sys("fsconfig", [slot("fs"), FSCONFIG.SET_FLAG, text(name), 0, 0]);
-      else box.sys("fsconfig", [slot("fs"), FSCONFIG.SET_STRING, text(name), text(value), 0]);
-    }
+    setParameters(box, [...access, ...flags, ...parameters(options.data)]);
     box.sys("fsconfig", [slot("fs"), FSCONFIG.CMD_RECONFIGURE, 0, 0, 0]);
   });
-  const [set, cleared] = [attributesOf(options.flags), attributesOf(options.cleared)];
-  box.sys("mount_setattr", [slot("destination"), text(""), AT.EMPTY_PATH, mountAttr(set, cleared), MOUNT_ATTR_SIZE]);
-  box.close("fs", "destination");
+  box.close("fs");
+  changeAttributes(box, "destination", options);
+  box.close("destination");
+}
+
+/**
+ * Gives a mount exactly the attributes of its options. In a user namespace what restricts it from outside cannot be
+ * lifted: then ours are added, and lifted is what the options lift by name.
+ */
+export function changeAttributes(lane: Lane, mount: string, options: MountOptions): void {
+  const { set, clear, lifted } = changesOf(options);
+  const [locked, done] = [lane.builder.unique("locked"), lane.builder.unique("flags set")];
+  const target = [slot(mount), text(""), AT.EMPTY_PATH] as const;
+  lane.sys("mount_setattr", [...target, mountAttr(set, clear), MOUNT_ATTR_SIZE], { tolerate: [E.PERM], to: locked });
+  lane.jump(done).label(locked);
+  lane.sys("mount_setattr", [...target, mountAttr(set, lifted), MOUNT_ATTR_SIZE]).label(done);
 }
 
 /** Puts the mount in a slot on slot "destination", then sets what holds for the tree and its propagation. */
@@ -284,7 +213,8 @@ export function attach({ box }: Recipe, { options }: Pick<MountEntry, "options">
 }
 
 const isReadonlyLater = ({ mount, options, destination, isBind }: MountEntry) =>
-  !isBind && (options.flags & MS.RDONLY) !== 0 && (mount.type === "tmpfs" || destination === "/dev");
+  !isBind && (options.flags & MS.REMOUNT) === 0 && (options.flags & MS.RDONLY) !== 0 &&
+  (mount.type === "tmpfs" || destination === "/dev");
 
 /** Container lane, after everything that makes files: the mounts that were to be read-only. */
 export function finishReadonlyMounts(recipe: Recipe): void {

@@ -19,7 +19,7 @@ import {
 } from "./lanes.ts";
 
 /** Slot with the descriptor of a namespace to join. */
-const joined = (type: NamespaceType) => `${type} namespace`;
+export const joined = (type: NamespaceType) => `${type} namespace`;
 /** Namespaces that clone3 cannot make at once: time applies to children only, a cgroup namespace begins where its maker is. */
 const LATER: readonly NamespaceType[] = ["time", "cgroup"];
 
@@ -42,7 +42,9 @@ export function cloneContainer(recipe: Recipe): void {
   prepareChildren(recipe);
   const needsJoiner = joinsWithUserNamespace(recipe);
   const flags = [...namespaces.values()]
-    .filter(({ type, path }) => path === undefined && !LATER.includes(type))
+    .filter(({ type, path }) =>
+      path === undefined && !LATER.includes(type) && !(type === "ipc" && isNew(recipe, "user"))
+    )
     .reduce((sum, { type }) => sum + NAMESPACES[type].flag, 0);
   const cgroup = entrance(recipe).unified === undefined ? undefined : UNIFIED;
   const why = "make the container's process, with its own namespaces";
@@ -164,6 +166,12 @@ function joinInOrder(recipe: Recipe, lane: Lane): void {
 export function joinNamespaces(recipe: Recipe): void {
   const { box, namespaces } = recipe;
   if (!joinsWithUserNamespace(recipe)) joinInOrder(recipe, box);
+  if (isNew(recipe, "ipc") && isNew(recipe, "user")) {
+    box.task("make the ipc namespace, as the user namespace's root: its message queues are root's then", {
+      path: namespaces.get("ipc")!.configPath,
+    });
+    box.sys("unshare", [CLONE.NEWIPC]);
+  }
   if (isNew(recipe, "cgroup")) {
     box.task("make the cgroup namespace: the cgroups joined above are its root", {
       path: namespaces.get("cgroup")!.configPath,

@@ -50,18 +50,27 @@ export function setPropagation(lane: Lane, mount: "/" | "." | Ref, flags: number
   lane.sys("mount_setattr", [...target, mountAttr(0, 0, flags & TYPES), MOUNT_ATTR_SIZE]);
 }
 
-/** Propagation of the container's mount tree while it is set up: linux.rootfsPropagation, or recursive slave. */
-export const treePropagation = (recipe: Pick<Recipe, "spec">): number =>
-  PROPAGATION[recipe.spec.linux?.rootfsPropagation ?? ""] ?? (MS.SLAVE | MS.REC);
+/**
+ * Propagation of the container's mount tree while it is set up: linux.rootfsPropagation, or recursive slave. What is to be
+ * unbindable is private until the end, because mounts are taken from it.
+ */
+export function treePropagation({ spec }: Pick<Recipe, "spec">): number {
+  const flags = PROPAGATION[spec.linux?.rootfsPropagation ?? ""] ?? (MS.SLAVE | MS.REC);
+  return flags & MS.UNBINDABLE ? MS.PRIVATE | (flags & MS.REC) : flags;
+}
+
+/** Container lane: the mount tree leaves the host's peer groups; before anything is taken out of it. */
+export function leaveHostsPeers(recipe: Recipe): void {
+  recipe.box.task("keep mounts made here from reaching the host", { path: "/linux/rootfsPropagation" });
+  setPropagation(recipe.box, "/", treePropagation(recipe));
+}
 
 /**
- * Container lane: the mount tree leaves the host's peer groups, and the rootfs becomes a mount on top of "/" (in slot
- * "rootfs"): its path is looked up once, and pivot_root needs a mount, not a particular place for it.
+ * Container lane: the rootfs becomes a mount on top of "/" (in slot "rootfs"): its path is looked up once, and pivot_root
+ * needs a mount, not a particular place for it.
  */
 export function mountRootfs(recipe: Recipe): void {
   const { box, spec } = recipe;
-  box.task("keep mounts made here from reaching the host", { path: "/linux/rootfsPropagation" });
-  setPropagation(box, "/", treePropagation(recipe));
   box.task("take the rootfs with all that is mounted in it", {
     path: "/root/path",
     error: `invalid rootfs: ${JSON.stringify(rootfsDirectory(recipe))}`,
@@ -79,7 +88,7 @@ export function mountRootfs(recipe: Recipe): void {
 
 /** Container lane: the rootfs becomes the root, and the host's mounts go. */
 export function changeRoot(recipe: Recipe): void {
-  const { b, box, request, spec } = recipe;
+  const { b, box, request } = recipe;
   if (request.noPivot) return moveRoot(recipe);
   box.task("make the rootfs the root and detach the host's", {
     path: "/root/path",
@@ -94,11 +103,6 @@ export function changeRoot(recipe: Recipe): void {
   box.sys("umount2", [text("."), MNT.DETACH]);
   box.sys("chdir", [text("/")]);
   box.close("old root");
-  const propagation = PROPAGATION[spec.linux?.rootfsPropagation ?? ""] ?? 0;
-  if (propagation & (MS.SHARED | MS.UNBINDABLE)) {
-    box.task("give the root its propagation", { path: "/linux/rootfsPropagation" });
-    setPropagation(box, "/", propagation);
-  }
 }
 
 /**
@@ -141,22 +145,43 @@ export function finishRoot({ box, spec }: Recipe): void {
   box.sys("mount_setattr", [AT_FDCWD, text("/"), 0, mountAttr(MOUNT_ATTR.RDONLY, 0), MOUNT_ATTR_SIZE]);
 }
 
+/** Container lane, when nothing is mounted any more: what is unbindable could not be bound from. */
+export function setRootPropagation({ box, spec }: Recipe): void {
+  const propagation = PROPAGATION[spec.linux?.rootfsPropagation ?? ""] ?? 0;
+  if ((propagation & (MS.SHARED | MS.UNBINDABLE)) === 0) return;
+  box.task("give the root its propagation", { path: "/linux/rootfsPropagation" });
+  setPropagation(box, "/", propagation);
+}
+
 /** A file system's parameter: a flag, or a name with a value. */
 export type Parameter = readonly [name: string, value?: string];
 
 /**
  * A new file system, mounted nowhere yet: its mount in slot "mount".
  * @param attributes MOUNT_ATTR_* of the mount
+ * @param refused label to go to when the kernel refuses it (EPERM), with slot "fs" open or not
  */
-export function freshMount(lane: Lane, type: string, parameters: readonly Parameter[], attributes: number): void {
-  lane.sys("fsopen", [text(type), FSOPEN.CLOEXEC], { out: "fs" });
+export function freshMount(
+  lane: Lane,
+  type: string,
+  parameters: readonly Parameter[],
+  attributes: number,
+  refused?: string,
+): void {
+  const options = refused === undefined ? {} : { tolerate: [E.PERM], to: refused };
+  lane.sys("fsopen", [text(type), FSOPEN.CLOEXEC], { out: "fs", ...options });
   lane.failingTo("file system's own words", () => {
-    for (const [name, value] of parameters) {
-      if (value === undefined) lane.sys("fsconfig", [slot("fs"), FSCONFIG.SET_FLAG, text(name), 0, 0]);
-      else lane.sys("fsconfig", [slot("fs"), FSCONFIG.SET_STRING, text(name), text(value), 0]);
-    }
-    lane.sys("fsconfig", [slot("fs"), FSCONFIG.CMD_CREATE, 0, 0, 0]);
-    lane.sys("fsmount", [slot("fs"), FSMOUNT.CLOEXEC, attributes], { out: "mount" });
+    setParameters(lane, parameters);
+    lane.sys("fsconfig", [slot("fs"), FSCONFIG.CMD_CREATE, 0, 0, 0], options);
+    lane.sys("fsmount", [slot("fs"), FSMOUNT.CLOEXEC, attributes], { out: "mount", ...options });
   });
   lane.close("fs");
+}
+
+/** Parameters for the file system in slot "fs". */
+export function setParameters(lane: Lane, parameters: readonly Parameter[]): void {
+  for (const [name, value] of parameters) {
+    if (value === undefined) lane.sys("fsconfig", [slot("fs"), FSCONFIG.SET_FLAG, text(name), 0, 0]);
+    else lane.sys("fsconfig", [slot("fs"), FSCONFIG.SET_STRING, text(name), text(value), 0]);
+  }
 }

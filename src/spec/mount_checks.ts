@@ -1,0 +1,141 @@
+/** Checks of what config.json puts into a container: mounts, device nodes, network devices. Part of checks.ts's table. */
+import { MS } from "../abi/flags.ts";
+import type { Warn } from "./checks.ts";
+import { cleanPath } from "./clean_path.ts";
+import { wrong } from "./errors.ts";
+import { MAY_COVER_PROC, type MountOptions, parseMountOptions } from "./mount_options.ts";
+import type { IdMappings, Mount, Spec } from "./schema.ts";
+
+/** Names for the kernel end at a NUL. */
+export function requireText(value: string, path: string): void {
+  if (value.includes("\0")) wrong(`${JSON.stringify(value)} contains a null byte`, path);
+}
+
+export function checkMounts(spec: Spec, warn: Warn): void {
+  spec.mounts?.forEach((mount, i) => checkMount(spec, mount, `/mounts/${i}`, warn));
+}
+
+function checkMount(spec: Spec, mount: Mount, path: string, warn: Warn): void {
+  const { destination, source, type } = mount;
+  for (const [key, value] of Object.entries({ source, destination, type })) {
+    if (value?.includes("\0")) wrong("mount field contains null byte", `${path}/${key}`);
+  }
+  mount.options?.forEach((option, i) => requireText(option, `${path}/options/${i}`));
+  if (!destination.startsWith("/")) {
+    warn(
+      `mount destination ${destination} is not absolute: using it as relative to / is deprecated [config.json ${path}]`,
+    );
+  }
+  const clean = cleanPath("/" + destination);
+  if (clean === "/") wrong(`mountpoint ${JSON.stringify(destination)} is on the top of rootfs`, `${path}/destination`);
+  const options = parseMountOptions(mount.options ?? []);
+  const isBind = (options.flags & MS.BIND) !== 0;
+  if (isBind && options.data.length > 0) {
+    const list = options.data.map((option) => JSON.stringify(option)).join(", ");
+    wrong(`bind mounts cannot have any filesystem-specific options applied: ${list}`, `${path}/options`);
+  }
+  if (isBind && !source) wrong("a bind mount needs a source", `${path}/source`);
+  if (!isBind && !type) wrong("a mount needs a type, or the option bind or rbind", `${path}/type`);
+  if (clean.startsWith("/proc/") && !MAY_COVER_PROC.includes(clean)) {
+    wrong(
+      `error mounting ${JSON.stringify(source ?? "")} to rootfs at ${JSON.stringify(destination)}: ` +
+        `${JSON.stringify(clean)} cannot be mounted because it is inside /proc`,
+      path,
+    );
+  }
+  if (clean === "/proc" && !isBind && type !== "proc") {
+    wrong(`${JSON.stringify(clean)} cannot be mounted because it is not of type proc`, path);
+  }
+  checkOwnOptions(mount, options, path, warn);
+  checkIdMappings(spec, mount, options, path);
+}
+
+/** Options that the runtime carries out itself, on mounts that they mean nothing for. */
+function checkOwnOptions({ type }: Mount, options: MountOptions, path: string, warn: Warn): void {
+  const isBind = (options.flags & MS.BIND) !== 0;
+  for (const [key, name] of [["copySymlink", "copy-symlink"], ["sourceNoFollow", "src-nofollow"]] as const) {
+    if (options[key] && !isBind) wrong(`the option ${name} is for bind mounts only`, `${path}/options`);
+  }
+  if (options.copyUp && (isBind || type !== "tmpfs")) {
+    warn(`the option tmpcopyup is for tmpfs only, and means nothing here [config.json ${path}/options]`);
+  }
+}
+
+function checkIdMappings({ linux }: Spec, mount: Mount, { flags, idmap }: MountOptions, path: string): void {
+  const { uidMappings = [], gidMappings = [] } = mount;
+  const hasOwn = uidMappings.length + gidMappings.length > 0;
+  if (!hasOwn && idmap === "") return;
+  if ((flags & MS.BIND) === 0) wrong("id-mapped mounts are only supported for bind-mounts", path);
+  const user = linux?.namespaces?.find(({ type }) => type === "user");
+  const lists = hasOwn || user === undefined
+    ? { uidMappings, gidMappings }
+    : { uidMappings: linux?.uidMappings ?? [], gidMappings: linux?.gidMappings ?? [] };
+  // The mappings of the user namespace that the container joins are that namespace's own.
+  if (!hasOwn && user?.path) return;
+  for (const [key, list] of Object.entries(lists)) {
+    if (list.length === 0) wrong("id-mapped mounts must have both uid and gid mappings specified", `${path}/${key}`);
+    checkRanges(list, `${path}/${key}`);
+  }
+}
+
+const IDS = 2 ** 32;
+/** The kernel's limit on the lines of an id map. */
+const RANGES_MAX = 340;
+
+/** Ranges that the kernel would refuse with nothing but EINVAL. */
+function checkRanges(list: IdMappings, path: string): void {
+  if (list.length > RANGES_MAX) wrong(`${list.length} ranges of ids: the kernel takes ${RANGES_MAX}`, path);
+  list.forEach((range, i) => {
+    const at = `${path}/${i}`;
+    if (range.size === 0) wrong("a range of ids is empty", at);
+    if (range.containerID + range.size > IDS || range.hostID + range.size > IDS) {
+      wrong("a range of ids is too long", at);
+    }
+    for (const key of ["containerID", "hostID"] as const) {
+      const other = list.findIndex((earlier, j) =>
+        j < i && range[key] < earlier[key] + earlier.size && earlier[key] < range[key] + range.size
+      );
+      if (other >= 0) wrong(`the ranges ${other} and ${i} have ${key}s in common`, at);
+    }
+  });
+}
+
+const [MAJOR_MAX, MINOR_MAX] = [0xfff, 0xfffff];
+
+export function checkDevices(spec: Spec): void {
+  spec.linux?.devices?.forEach(({ path, type, major = 0, minor = 0 }, i) => {
+    const at = `/linux/devices/${i}`;
+    if (!["c", "u", "b", "p"].includes(type)) wrong(`invalid device type ${JSON.stringify(type)}`, `${at}/type`);
+    if (!path.startsWith("/")) wrong(`device path ${JSON.stringify(path)} is not absolute`, `${at}/path`);
+    requireText(path, `${at}/path`);
+    if (cleanPath(path) === "/") wrong(`device path ${JSON.stringify(path)} is the root`, `${at}/path`);
+    if (type === "p") return;
+    for (const [key, value, most] of [["major", major, MAJOR_MAX], ["minor", minor, MINOR_MAX]] as const) {
+      if (BigInt(value) < 0n || BigInt(value) > BigInt(most)) {
+        wrong(`${value} is no ${key} number of a device node: 0 to ${most} is expected`, `${at}/${key}`);
+      }
+    }
+  });
+}
+
+const DEVICE_NAME_MAX = 15;
+
+/** Network devices that move into the container. */
+export function checkNetDevices({ linux }: Spec, hasNamespace: boolean): void {
+  const names = new Map<string, string>();
+  for (const [device, { name }] of Object.entries(linux?.netDevices ?? {})) {
+    const path = `/linux/netDevices/${device.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+    if (!hasNamespace) wrong("unable to move network devices without a private NET namespace", path);
+    for (const [value, at] of [[device, path], [name || device, `${path}/name`]] as const) {
+      // As the kernel's dev_valid_name().
+      const isName = value.length > 0 && new TextEncoder().encode(value).length <= DEVICE_NAME_MAX &&
+        ![".", ".."].includes(value) && !/[/:\s\0]/.test(value);
+      if (!isName) wrong(`invalid network device name ${JSON.stringify(value)}`, at);
+    }
+    const taken = names.get(name || device);
+    if (taken !== undefined) {
+      wrong(`${taken} is to have the name ${JSON.stringify(name || device)}, too`, `${path}/name`);
+    }
+    names.set(name || device, device);
+  }
+}
