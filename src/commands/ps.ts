@@ -22,13 +22,19 @@ EXAMPLE:
     const pids = processes(runtime, id!);
     if (format === "json") return print(formatJson(pids.length === 0 ? null : pids) + "\n");
     const [header = "", ...lines] = (await hostPs(psOptions.length === 0 ? ["-ef"] : psOptions)).split("\n");
-    const column = header.trim().split(/\s+/).indexOf("PID");
-    if (column < 0) throw new RunkError("couldn't find PID field in ps output");
+    if (!/(^|\s)PID(\s|$)/.test(header)) throw new RunkError("couldn't find PID field in ps output");
     const known = new Set(pids.map(String));
-    const own = lines.filter((line) => known.has(line.trim().split(/\s+/)[column] ?? ""));
+    const own = lines.filter((line) => known.has(pidIn(line, header) ?? ""));
     print([header, ...own].map((line) => line + "\n").join(""));
   },
 };
+
+/** The pid in a line: what ends where the header's PID ends, or the word in its place, where columns have shifted. */
+function pidIn(line: string, header: string): string | undefined {
+  const end = header.search(/(?<!\S)PID(?!\S)/) + "PID".length;
+  const aligned = /\s/.test(line.charAt(end) || " ") ? /\d+$/.exec(line.slice(0, end))?.[0] : undefined;
+  return aligned ?? line.trim().split(/\s+/)[header.trim().split(/\s+/).indexOf("PID")];
+}
 
 async function hostPs(options: readonly string[]): Promise<string> {
   let output: Deno.CommandOutput;

@@ -1,0 +1,39 @@
+/** The cgroups of a test's container, as the kernel shows them. */
+import { exists } from "./test.ts";
+
+export type Paths = Readonly<Record<string, string>>;
+
+interface Owner {
+  readonly root: string;
+  readonly id: string;
+}
+
+/** Directories by controller, from the container's state.json; runc's has them, too. */
+export const cgroupPaths = ({ root, id }: Owner): Paths =>
+  JSON.parse(Deno.readTextFileSync(`${root}/${id}/state.json`)).cgroup_paths;
+
+/** A file's text without the last line end. */
+export const readCgroup = (paths: Paths, controller: string, file: string): string =>
+  Deno.readTextFileSync(`${paths[controller]}/${file}`).trimEnd();
+
+/** Pids in a cgroup directory itself. */
+export const members = (directory: string): number[] =>
+  Deno.readTextFileSync(`${directory}/cgroup.procs`).split("\n").filter((line) => line !== "").map(Number);
+
+/** Puts a process into the cgroup of a directory. */
+export const move = (pid: number, directory: string): void =>
+  Deno.writeTextFileSync(`${directory}/cgroup.procs`, `${pid}`);
+
+/** Directories of one name, made in some v1 hierarchies, and removed at the end with whatever is still there. */
+export class ForeignCgroup implements Disposable {
+  readonly directories: readonly string[];
+
+  constructor(paths: readonly string[]) {
+    this.directories = paths;
+    for (const path of paths) Deno.mkdirSync(path);
+  }
+
+  [Symbol.dispose](): void {
+    for (const path of this.directories) if (exists(path)) Deno.removeSync(path);
+  }
+}
