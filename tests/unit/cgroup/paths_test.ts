@@ -1,13 +1,8 @@
 /** Where cgroups are, from what /proc says. */
 import assert from "node:assert/strict";
 import { parseLayout } from "../../../src/host/cgroup_layout.ts";
-import {
-  cgroupDirectories,
-  cgroupPaths,
-  cleanPath,
-  controllerDirectory,
-  versionOf,
-} from "../../../src/cgroup/paths.ts";
+import { cgroupDirectories, cgroupPaths, controllerDirectory, versionOf } from "../../../src/cgroup/paths.ts";
+import { cleanPath } from "../../../src/spec/clean_path.ts";
 import { test } from "../../support/test.ts";
 
 const HYBRID = parseLayout(
