@@ -1,4 +1,5 @@
 /** Podman (root, conmon) and buildah: the same commands with runc and with runk. */
+import assert from "node:assert/strict";
 import { ClientHost } from "../support/hosts.ts";
 import { compareSides, type Script } from "../support/side_by_side.ts";
 import { run } from "../support/runk.ts";
@@ -20,6 +21,7 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
 tmp_dir = "${directory}/podman-tmp"
+runtime_supports_nocgroup = ["runk"]
 [engine.runtimes]
 runc = ["${runtimes.runc}"]
 runk = ["${runtimes.runk}"]
@@ -105,8 +107,16 @@ same("run has the options of a container", [
   { sh: `${RUN} --rm --pid=host --ipc=host --uts=host box sh -c 'test $$ -gt 2 && echo shared'`, expect: /shared/ },
   { sh: `${RUN} --rm --privileged box true`, status: "same", compare: "stdout" },
   { sh: `${RUN} --rm --shm-size 2m --device /dev/fuse box sh -c 'grep " /dev/shm " /proc/mounts; ls /dev/fuse'` },
-  { sh: `${PODMAN} run --rm --cgroups=disabled box sh -c 'echo without'`, expect: /without/ },
 ]);
+
+// runc has no such containers.
+test("podman: with --cgroups=disabled a container has no cgroup of its own", NEEDS, async () => {
+  const host = await podman();
+  const args = ["--runtime", "runk", "run", "--rm", "--cgroups=disabled", "box", "cat", "/proc/self/cgroup"];
+  const { status, stdout, stderr } = await run("podman", args, { env: environment(host) });
+  assert.equal(status, 0, stderr);
+  assert.doesNotMatch(stdout, /libpod/);
+});
 
 same("a container is entered, paused, inspected, stopped and restarted", [
   { sh: START, compare: "stdout" },
