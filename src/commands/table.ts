@@ -16,11 +16,17 @@ export const COMMANDS: readonly Entry[] = [
     load: () => import("./delete.ts"),
   },
   {
+    name: "doctor",
+    summary: "show what this machine offers to containers, what is missing, and the cure",
+    load: () => import("./doctor.ts"),
+  },
+  {
     name: "events",
     summary: "show a container's statistics as they change, and when it runs out of memory",
     load: () => import("./events.ts"),
   },
   { name: "exec", summary: "run a process in a container", load: () => import("./exec.ts") },
+  { name: "features", summary: "show what this program can do, as JSON", load: () => import("./features.ts") },
   {
     name: "kill",
     summary: "send a signal (TERM, if none is given) to a container's first process",

@@ -4,10 +4,10 @@ import type { Program } from "./main.ts";
 
 export const VERSION = "0.1.0";
 /** The runc whose behaviour runk has; printed when it is called by runc's name, where clients look for a version they know. */
-const RUNC = "1.5.1";
+export const RUNC_VERSION = "1.5.1";
 
 /** Lines of "key: value" behind the first, which clients of runc parse. */
 export function versionText({ name }: Pick<Program, "name">): string {
-  const first = name === "runc" ? `runc version ${RUNC}\nrunk: ${VERSION}` : `runk version ${VERSION}`;
+  const first = name === "runc" ? `runc version ${RUNC_VERSION}\nrunk: ${VERSION}` : `runk version ${VERSION}`;
   return `${first}\nspec: ${OCI_VERSION}\ndeno: ${Deno.version.deno}\n`;
 }

@@ -20,6 +20,8 @@ const COLD = [
   "explain.ts",
   "help.ts",
   "commands/plan.ts",
+  "commands/doctor.ts",
+  "commands/features.ts",
   "commands/events.ts",
   "commands/events_table.ts",
   "commands/ps.ts",

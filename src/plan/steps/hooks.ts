@@ -30,7 +30,11 @@ const ALL = 0xffffffff;
 /** How much of a failed hook's output its error quotes. */
 const QUOTED = 2048;
 
-export type HookKind = "prestart" | "createRuntime" | "createContainer" | "startContainer" | "poststart" | "poststop";
+/** In the order in which they run. */
+export const HOOK_KINDS = [
+  ...["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] as const,
+] as const;
+export type HookKind = (typeof HOOK_KINDS)[number];
 
 /** The state that hooks read, as config.md's "State" has it. */
 export interface HookState {
