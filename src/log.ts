@@ -48,9 +48,9 @@ export function openLog({ path, format, debug }: LogOptions): Log {
 
 const textLine = (level: Level, message: string) => `time="${timestamp()}" level=${level} msg=${quoted(message)}`;
 
+const ESCAPES: Record<string, string> = { "<": "\\u003c", ">": "\\u003e", "&": "\\u0026" };
 const jsonLine = (level: Level, message: string) =>
-  JSON.stringify({ level, msg: message, time: timestamp() }).replace(/[<>&\u2028\u2029]/g, (c) => unicode(c));
-const unicode = (char: string) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0");
+  JSON.stringify({ level, msg: message, time: timestamp() }).replace(/[<>&]/g, (c) => ESCAPES[c]!);
 
 const COLOURS: Record<Level, number> = { debug: 37, info: 36, warning: 33, error: 31, fatal: 31 };
 const started = Date.now();
@@ -60,18 +60,7 @@ function terminalLine(level: Level, message: string): string {
 }
 
 /** A value of a text line: bare when it is simple, else as Go's %q writes it. */
-const quoted = (text: string) => (/^[A-Za-z0-9\-._/@^+]+$/.test(text) ? text : `"${text.replace(SPECIAL, goEscape)}"`);
-/** Quotes, backslashes, control characters, invisible ones: those that Go does not print as they are. */
-const SPECIAL = /["\\\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
-const NAMED: Record<string, string> = {
-  ...{ '"': '\\"', "\\": "\\\\", "\x07": "\\a", "\b": "\\b" },
-  ...{ "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v" },
-};
-function goEscape(char: string): string {
-  const code = char.codePointAt(0)!;
-  const hex = (digits: number) => code.toString(16).padStart(digits, "0");
-  return NAMED[char] ?? (code < 0x80 ? `\\x${hex(2)}` : code > 0xffff ? `\\U${hex(8)}` : `\\u${hex(4)}`);
-}
+const quoted = (text: string) => (text !== "" && /^[A-Za-z0-9\-._/@^+]*$/.test(text) ? text : JSON.stringify(text));
 
 /** RFC 3339 with seconds, in the local zone. */
 function timestamp(now = new Date()): string {

@@ -110,7 +110,16 @@ export const SECCOMP = { SET_MODE_FILTER: 1 } as const;
 export const SECCOMP_FILTER_FLAG = { LOG: 2, SPEC_ALLOW: 4, NEW_LISTENER: 8, WAIT_KILLABLE_RECV: 32 } as const;
 
 export const MFD = { CLOEXEC: 1, ALLOW_SEALING: 2, NOEXEC_SEAL: 8, EXEC: 16 } as const;
-export const F = { GETFD: 1, SETFD: 2, GETFL: 3, SETFL: 4, DUPFD_CLOEXEC: 1030, ADD_SEALS: 1033 } as const;
+export const F = {
+  GETFD: 1,
+  SETFD: 2,
+  GETFL: 3,
+  SETFL: 4,
+  DUPFD_CLOEXEC: 1030,
+  GETPIPE_SZ: 1032,
+  ADD_SEALS: 1033,
+} as const;
+export const SPLICE = { NONBLOCK: 2 } as const;
 export const F_SEAL = { SEAL: 1, SHRINK: 2, GROW: 4, WRITE: 8 } as const;
 export const CLOSE_RANGE = { UNSHARE: 2, CLOEXEC: 4 } as const;
 

@@ -81,6 +81,7 @@ const NUMBERS = {
   readlinkat: [267, 78],
   fchmodat: [268, 53],
   ppoll: [271, 73],
+  splice: [275, 76],
   unshare: [272, 97],
   exit_group: [231, 94],
   inotify_add_watch: [254, 27],

@@ -91,7 +91,7 @@ export async function exec(
   const io = isTerminal ? (await import("../process/terminal.ts")).terminal() : pipes(hostRootOf(record));
   try {
     const pid = await run(isTerminal ? "terminal" : "pipes", io.inputs, io.ready);
-    return await attend({ pid, poll: runtime.poll, signals, ...io.connect(), interruptEnds: isTerminal }) ?? 0;
+    return await attend({ pid, poll: runtime.poll, signals, ...io.connect(), interruptEnds: isTerminal });
   } finally {
     io.close();
   }

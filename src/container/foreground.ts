@@ -40,7 +40,6 @@ export async function attendToEnd(
     interruptEnds: isTerminal,
   });
   io.close();
-  if (status === undefined) return 0;
   if (!keep) await deleteQuietly(runtime, record);
   return status;
 }

@@ -1,6 +1,6 @@
 /** Copies bytes from one descriptor to another, a step at a time, without ever waiting for either. */
 import { E } from "../abi/errno.ts";
-import { POLL } from "../abi/flags.ts";
+import { F, POLL, SPLICE } from "../abi/flags.ts";
 import { tryCall } from "../../ffi/call.ts";
 import { Memory } from "../../ffi/memory.ts";
 import type { Waiting } from "../../ffi/poll.ts";
@@ -10,6 +10,8 @@ const BUFFER_SIZE = 64 * 1024;
 const PIPE_BUF = 4096;
 /** Steps before others get their turn: a fast writer must not keep signals waiting. */
 const TURN = 64;
+/** What one splice(2) may move: as much as a pipe can be made to hold. */
+const SPLICE_MAX = 1024 * 1024;
 
 /** Work that waits for one descriptor at a time. */
 export interface Stream {
@@ -28,6 +30,9 @@ export class Pump implements Stream {
   readonly #pollfd = new Memory(24);
   #start = 0;
   #end = 0;
+  /** From pipe to pipe, the kernel moves the bytes itself; looked at when there is something to move. */
+  #isBetweenPipes: boolean | undefined;
+  #isTargetFull = false;
   #isOver = false;
 
   /** @param atEnd called once, when the source has ended and everything is written, or the target takes no more */
@@ -43,17 +48,35 @@ export class Pump implements Stream {
   /** What to poll for; undefined when it is over. */
   get waitsFor(): Waiting | undefined {
     if (this.#isOver) return undefined;
-    return this.#start < this.#end ? { fd: this.#to, write: true } : { fd: this.#from };
+    return this.#isTargetFull || this.#start < this.#end ? { fd: this.#to, write: true } : { fd: this.#from };
   }
 
   /** Copies what can be copied now. */
   step(): void {
+    this.#isBetweenPipes ??= isPipe(this.#from) && isPipe(this.#to);
     for (let i = 0; i < TURN && !this.#isOver; i++) {
+      if (this.#isBetweenPipes) {
+        if (!this.#splice()) return;
+        continue;
+      }
       const { fd, write } = this.waitsFor!;
       if (!isReady(this.#pollfd, fd, write ?? false)) return;
       if (write) this.#write();
       else this.#read();
     }
+  }
+
+  /** @returns whether there may be more to move now */
+  #splice(): boolean {
+    const moved = tryCall("splice", this.#from, 0, this.#to, 0, SPLICE_MAX, SPLICE.NONBLOCK);
+    if (moved === -E.AGAIN) {
+      // Nothing to read, or no room to write.
+      this.#isTargetFull = isReady(this.#pollfd, this.#from, false);
+      return false;
+    }
+    this.#isTargetFull = false;
+    if (moved <= 0) this.#finish();
+    return moved > 0;
   }
 
   #read(): void {
@@ -78,6 +101,8 @@ export class Pump implements Stream {
     this.atEnd();
   }
 }
+
+const isPipe = (fd: number): boolean => tryCall("fcntl", fd, F.GETPIPE_SZ) > 0;
 
 /** Whether a descriptor can be read (or written) right now, or has ended. */
 function isReady(pollfd: Memory, fd: number, write: boolean): boolean {
