@@ -145,15 +145,23 @@ function startHook(lane: Lane, child: string, clone: "clone3" | "clone"): void {
 
 function waitForHook(lane: Lane, { kind, reports }: HookOptions, timeout: Operand, next: string): void {
   const b = lane.builder;
-  const pollfd = b.buffer("hook poll", 8);
+  const pollfds = b.buffer("hook poll", 16);
   const info = b.buffer("hook info", SIGINFO_SIZE);
   const [ended, failed, closed] = [b.unique("hook ended"), b.unique("hook failed"), b.unique("hook done")];
-  lane.store(8, BigInt(POLL.IN) << 32n, pollfd).store(4, slot("hook pidfd"), pollfd);
-  lane.sys("ppoll", [pollfd, 1, timeout, 0, 0], { out: "ready" });
-  lane.jump(ended, { left: slot("ready"), is: "!=", right: 0 });
+  // The second tells of the starter's end (an error is always polled for): no hook is to outlive it unwatched.
+  lane.store(8, BigInt(POLL.IN) << 32n, pollfds).store(4, slot("hook pidfd"), pollfds);
+  lane.store(8, 0, pollfds, 8).store(4, slot("report"), pollfds, 8);
+  lane.sys("ppoll", [pollfds, 2, timeout, 0, 0], { out: "ready" });
+  lane.load("hook over", 2, pollfds, 6);
+  lane.jump(ended, { left: slot("hook over"), is: "!=", right: 0 });
   lane.sys("pidfd_send_signal", [slot("hook pidfd"), SIG.KILL, 0, 0], { tolerate: [E.SRCH] });
   lane.sys("waitid", [P.PIDFD, slot("hook pidfd"), info, W.EXITED, 0]);
   lane.close("hook pidfd", "hook stdout", "hook stderr");
+  lane.fail(`error running ${kind} hook {item}: whoever started it has ended`, {
+    left: slot("ready"),
+    is: "!=",
+    right: 0,
+  });
   lane.fail(`error running ${kind} hook {item}: hook ran past specified timeout of {note}`);
   lane.label(ended);
   lane.sys("waitid", [P.PIDFD, slot("hook pidfd"), info, W.EXITED, 0]);
