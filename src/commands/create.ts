@@ -6,9 +6,18 @@ import { checkTerminal } from "../process/stdio.ts";
 import { absolute, cgroupManager, type Command, type Context, STREAM_FLAGS } from "./command.ts";
 import type { Flag } from "./flags.ts";
 
+/** Of create, run and plan. */
+export const CONFIG_FLAG: Flag = {
+  name: "config",
+  short: "f",
+  kind: "string",
+  help: "config to use instead of the bundle's config.json",
+};
+
 /** The flags that create and run share. */
 export const CREATE_FLAGS: readonly Flag[] = [
   { name: "bundle", short: "b", kind: "string", help: "directory of the bundle (default: the current directory)" },
+  CONFIG_FLAG,
   ...STREAM_FLAGS,
   {
     name: "no-pivot",
@@ -24,6 +33,7 @@ export function createOptions({ globals, options, operands }: Context) {
     cgroupManager: cgroupManager(globals),
     id: operands[0]!,
     bundle: bundleDirectory(options.string("bundle")),
+    configFile: absolute(options.string("config")) || undefined,
     noPivot: options.bool("no-pivot"),
     noNewKeyring: options.bool("no-new-keyring"),
     preserveFds: options.int("preserve-fds"),
@@ -42,7 +52,10 @@ function listenFds() {
 }
 
 export const command: Command = {
-  flags: CREATE_FLAGS,
+  flags: [
+    ...CREATE_FLAGS,
+    { name: "no-subreaper", kind: "bool", help: "no effect: create collects no one", hidden: true },
+  ],
   operands: [1, 1],
   usage: "<container-id>",
   help: `Makes a container from a bundle and stops short of its program: everything is set

@@ -44,6 +44,7 @@ const globalFlags = ({ name }: Program): readonly Flag[] => [
     default: "auto",
     help: "ignore missing rights over cgroups: true, false or auto",
   },
+  { name: "criu", kind: "string", help: "no effect: criu is looked for in PATH", hidden: true },
 ];
 
 /** Runs a command line. @returns the exit status */

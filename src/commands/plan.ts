@@ -3,11 +3,13 @@ import { bundleDirectory } from "../bundle/open.ts";
 import { prepare } from "../container/create.ts";
 import { describePlan, planToJson, summarizePlan } from "../plan/describe.ts";
 import { formatJson } from "../spec/json.ts";
-import { cgroupManager, type Command } from "./command.ts";
+import { absolute, cgroupManager, type Command } from "./command.ts";
+import { CONFIG_FLAG } from "./create.ts";
 
 export const command: Command = {
   flags: [
     { name: "bundle", short: "b", kind: "string", help: "directory of the bundle (default: the current directory)" },
+    CONFIG_FLAG,
     { name: "json", kind: "bool", help: "print the plan as JSON, for tools" },
     { name: "short", kind: "bool", help: "print only what the steps are for" },
     { name: "no-pivot", kind: "bool", help: "as for create" },
@@ -30,6 +32,7 @@ lane take back what it had made.`,
       cgroupManager: cgroupManager(globals),
       id: operands[0]!,
       bundle: bundleDirectory(options.string("bundle")),
+      configFile: absolute(options.string("config")) || undefined,
       attended: false,
       gate: "fifo",
       noPivot: options.bool("no-pivot"),

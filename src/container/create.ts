@@ -1,5 +1,5 @@
 /** bundle -> spec -> facts -> plan -> init -> state: a new container, waiting for `start` (or, for `run`, running). */
-import { checkRootfs, readConfig } from "../bundle/open.ts";
+import { checkRootfs, readConfig, readDocument } from "../bundle/open.ts";
 import { isFrozen } from "../cgroup/freezer.ts";
 import type { Shortage } from "../cgroup/oom.ts";
 import { cgroupDirectories, type CgroupPaths, cgroupPaths } from "../cgroup/paths.ts";
@@ -37,6 +37,8 @@ export interface CreateOptions {
   /** Absolute path of the bundle, without symlinks. */
   readonly bundle: string;
   /** Someone stays with the container: it gets pipes, or a terminal of the user's, and needs no start gate. */
+  /** Absolute path of the config, where it is not the bundle's config.json. */
+  readonly configFile?: string | undefined;
   readonly attended: boolean;
   readonly gate: CreateRequest["gate"];
   readonly cgroupManager: CgroupManager;
@@ -63,6 +65,8 @@ export interface Prepared {
   readonly pidfdSocket: string | undefined;
   /** Where "ready" comes from and goes to; undefined without a service manager. */
   readonly notify: Notify | undefined;
+  /** See CreateOptions. */
+  readonly configFile: string | undefined;
   /** The part of the record that few containers have. */
   readonly rare: RareRecord | undefined;
 }
@@ -74,11 +78,12 @@ export interface Prepared {
 export async function prepare(runtime: Runtime, options: CreateOptions): Promise<Prepared> {
   const { id, bundle } = options;
   store.checkId(id);
-  const text = readConfig(bundle);
+  const configFile = options.configFile ?? `${bundle}/config.json`;
+  const text = options.configFile === undefined ? readConfig(bundle) : readDocument(configFile);
   const { notifySocket, listenFds } = options;
   const stateDirectory = store.directoryOf(runtime.root, id);
   const notify = notifySocket === undefined ? undefined : { directory: `${stateDirectory}/notify`, host: notifySocket };
-  let spec = parseDocument(text, `${bundle}/config.json`) as Spec;
+  let spec = parseDocument(text, configFile) as Spec;
   if (notify !== undefined || listenFds !== undefined) {
     const { withServiceManager } = await import("./service_manager.ts");
     spec = withServiceManager(spec, { listenFds, notify });
@@ -114,7 +119,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   const shape = parameterized && { spec: parameterized.spec, request: parameterized.request };
   const { relocatable, warnings } = await planOf(runtime.planCache, shape, facts, async () => {
     const { compile } = await import("./compile.ts");
-    return await compile(spec, `${bundle}/config.json`, { facts, request, parameterized });
+    return await compile(spec, configFile, { facts, request, parameterized });
   });
   for (const warning of warnings) runtime.warn(warning);
   // Only for configs that have such a thing is its code loaded.
@@ -128,6 +133,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
     values: parameterized?.values ?? [],
     plan,
     pidfdSocket: options.pidfdSocket,
+    configFile: options.configFile,
     notify,
     rare,
   };
@@ -180,7 +186,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
       warn: runtime.warn,
       meanwhile: async () => {
         records = await import("./new_record.ts");
-        record = records.newRecord(spec, request, prepared.rare);
+        record = records.newRecord(spec, request, prepared.rare, prepared.configFile);
         limits = limitsOf(spec);
         await options.meanwhile?.();
       },

@@ -1,5 +1,5 @@
 /** Runs a process in a container that exists. */
-import { readConfig } from "../bundle/open.ts";
+import { readConfig, readDocument } from "../bundle/open.ts";
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import type { CgroupPaths } from "../cgroup/paths.ts";
 import { RunkError } from "../errors.ts";
@@ -44,6 +44,8 @@ export interface ExecOptions {
 /** A container's config, as its bundle has it now; only JSON so far. */
 function specOf(record: StateRecord): Spec {
   const bundle = label(record, "bundle") ?? "";
+  const file = record.runk?.config;
+  if (file !== undefined) return parseDocument(readDocument(file), file) as Spec;
   return parseDocument(readConfig(bundle), `${bundle}/config.json`) as Spec;
 }
 

@@ -27,7 +27,12 @@ const NAMES = {
 } as const;
 
 /** The record before there is a process. */
-export function newRecord(spec: Spec, request: CreateRequest, rare: RareRecord | undefined): StateRecord {
+export function newRecord(
+  spec: Spec,
+  request: CreateRequest,
+  rare: RareRecord | undefined,
+  configFile: string | undefined,
+): StateRecord {
   const namespaces = [...namespacesOf(spec).values()];
   const paths = cgroupPaths(request.cgroups);
   const { linux } = spec;
@@ -70,7 +75,7 @@ export function newRecord(spec: Spec, request: CreateRequest, rare: RareRecord |
     rootless: false,
     cgroup_paths: paths,
     namespace_paths: {},
-    runk: { version: RECORD_VERSION },
+    runk: { version: RECORD_VERSION, ...(configFile === undefined ? {} : { config: configFile }) },
   };
 }
 

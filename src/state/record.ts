@@ -103,7 +103,11 @@ export interface StateRecord extends Omit<RareRecord, "config"> {
   readonly namespace_paths?: Readonly<Record<string, string>>;
   readonly external_descriptors?: readonly string[];
   /** Absent in a record that runc wrote. */
-  readonly runk?: { readonly version: number };
+  readonly runk?: {
+    readonly version: number;
+    /** Path of the config, where it is not the bundle's config.json. */
+    readonly config?: string;
+  };
 }
 
 /** The value of the first label with this key: runc's rule. */

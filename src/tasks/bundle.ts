@@ -30,6 +30,7 @@ const COLD = [
   "plan/create.ts",
   "plan/exec.ts",
   "container/host_hooks.ts",
+  "container/delete_matching.ts",
   "container/exec_cgroups.ts",
   "container/rare_record.ts",
   "container/service_manager.ts",
