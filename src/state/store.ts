@@ -6,7 +6,7 @@ import { osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
 import { formatJson, parseJson } from "../spec/json.ts";
 import type { Seccomp } from "../spec/schema.ts";
-import { type RareRecord, RECORD_VERSION, type StateRecord } from "./record.ts";
+import { isIntent, isRecord, type RareRecord, RECORD_VERSION, type StateRecord } from "./record.ts";
 
 const ROOT_MODE = 0o700;
 const CONTAINER_MODE = 0o711;
@@ -113,15 +113,15 @@ export function load(root: string, id: string): StateRecord {
     if (error instanceof Deno.errors.NotFound || osErrorNumber(error) === E.NOTDIR) throw new RunkError(DOES_NOT_EXIST);
     throw new RunkError(`cannot read ${path}`, { cause: error });
   }
-  let record: StateRecord;
+  let record: unknown;
   try {
-    record = parseJson(text) as StateRecord;
+    record = parseJson(text);
   } catch (error) {
     throw new RunkError(`${path} is not JSON; \`delete --force\` removes the container`, { cause: error });
   }
-  const isComplete = typeof record?.id === "string" && typeof record.init_process_pid === "number" &&
-    typeof record.config === "object" && record.config !== null;
-  if (!isComplete) throw new RunkError(`${path} is not a container's state; \`delete --force\` removes the container`);
+  if (!isRecord(record, id)) {
+    throw new RunkError(`${path} is not the state of container ${id}; \`delete --force\` removes the container`);
+  }
   if ((record.runk?.version ?? 0) > RECORD_VERSION) {
     throw new RunkError(`${path} was written by a newer runk (version ${record.runk?.version} of the format)`);
   }
@@ -152,7 +152,8 @@ export const removeIntent = (root: string, id: string): void => removeFile(`${di
 /** What a create that never came to its end was about to make; undefined when there is nothing. */
 export function loadIntent(root: string, id: string): Intent | undefined {
   try {
-    return JSON.parse(Deno.readTextFileSync(`${directoryOf(root, id)}/${INTENT}`));
+    const intent = JSON.parse(Deno.readTextFileSync(`${directoryOf(root, id)}/${INTENT}`));
+    return isIntent(intent, id) ? intent : undefined;
   } catch {
     return undefined;
   }
