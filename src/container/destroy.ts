@@ -24,6 +24,7 @@ export async function destroy(runtime: Runtime, record: StateRecord): Promise<vo
 
 /** Intel RDT: shares of caches that are the container's own. */
 export async function removeShares(record: Partial<RareRecord>): Promise<void> {
-  if (record.intel_rdt_path === undefined) return;
+  // runc writes an empty one.
+  if (!record.intel_rdt_path) return;
   (await import("../cgroup/remove_resctrl.ts")).removeResctrl(record);
 }

@@ -161,7 +161,8 @@ function requestOf(
   paths: CgroupPaths,
 ): ExecRequest {
   const v1 = Object.entries(paths).filter(([controller]) => controller !== "");
-  const groups = [record.intel_rdt_path, record.intel_rdt_mon_path].filter((path) => path !== undefined);
+  // runc writes empty ones for a container without.
+  const groups = [record.intel_rdt_path, record.intel_rdt_mon_path].filter((path) => path !== undefined && path !== "");
   return {
     id: record.id,
     namespaces: namespacesToJoin(record),

@@ -111,12 +111,15 @@ const snapshotters = ["btrfs", "zfs", "devmapper", "aufs"].map((name) => `snapsh
 export class Docker {
   readonly host: ClientHost;
   readonly env: Record<string, string>;
+  /** containerd's. */
+  readonly socket: string;
   readonly #containerd: Containerd;
   readonly #daemon: Daemon;
 
   private constructor(host: ClientHost, containerd: Containerd, daemon: Daemon, env: Record<string, string>) {
     this.host = host;
     this.env = env;
+    this.socket = containerd.socket;
     this.#containerd = containerd;
     this.#daemon = daemon;
   }
