@@ -1,9 +1,11 @@
 /** At which points of create the hooks run, and where. */
 import type { Operand } from "../types.ts";
+import { E } from "../../abi/errno.ts";
 import { slot } from "../builder.ts";
 import { type Recipe, rootfsDirectory } from "../recipe.ts";
 import { meet } from "./lanes.ts";
 import { type HookState, runHooks } from "./hooks.ts";
+import { EXEC_FAILED } from "./program.ts";
 import { type Confinement, refusal } from "./seccomp.ts";
 
 /** The state of a container that is being made, as hooks and agents read it. */
@@ -53,5 +55,13 @@ export function startContainerHooks(
   // Profiles cannot look at clone3's flags, so that some stop it; behind them there is clone.
   const isLoaded = confinement?.loaded !== "last";
   const clone = isLoaded && refusal(confinement, "clone3") !== undefined ? "clone" : "clone3";
-  runHooks(box, { kind: "startContainer", hooks, state, pid: slot("own pid"), environment, reports: false, clone });
+  const [failed, done] = [recipe.b.unique("startContainer hook failed"), recipe.b.unique("startContainer hooks done")];
+  box.failingTo(failed, () => {
+    runHooks(box, { kind: "startContainer", hooks, state, pid: slot("own pid"), environment, reports: false, clone });
+  });
+  box.jump(done).label(failed);
+  box.task("tell the container's standard error which hook failed", { path: "/hooks/startContainer" });
+  const writable = { tolerate: [E.BADF, E.PIPE, E.AGAIN, E.IO] };
+  box.sys("write", [2, slot("hook words"), slot("hook words length")], writable).sys("exit_group", [EXEC_FAILED]);
+  box.label(done);
 }

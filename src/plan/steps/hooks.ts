@@ -21,7 +21,7 @@ import { SIG } from "../../abi/names.ts";
 import { formatJson, SortedMap } from "../../spec/json.ts";
 import { OCI_VERSION } from "../../spec/version.ts";
 import type { Hook } from "../../spec/schema.ts";
-import { json, jsonSize, type Lane, slot, text, words } from "../builder.ts";
+import { json, jsonSize, type Lane, size, slot, text, words } from "../builder.ts";
 import { MESSAGE, type Operand, TEXT } from "../types.ts";
 
 const CLONE_ARGS_SIZE = 88;
@@ -54,7 +54,7 @@ export interface HookOptions {
   readonly environment: readonly string[] | Operand;
   /** The directory hooks run in; undefined for the lane's own. */
   readonly directory?: string;
-  /** The starter hears of failures (false behind the start gate). */
+  /** The starter hears of failures; behind the start gate, slots "hook words" and "hook words length" hold a line to be said. */
   readonly reports: boolean;
   /** How a hook's process is made. */
   readonly clone?: "clone3" | "clone";
@@ -72,15 +72,18 @@ export function runHooks(lane: Lane, options: HookOptions): void {
   const fallback = isEntries(options.environment)
     ? arrayOf(options.environment, "the caller's environment")
     : options.environment;
+  const lines = hooks.map(({ path }, i) => `error running ${kind} hook #${i} (${path})\n`);
   lane.each(
     items(options),
-    hooks.map(({ path, args, env, timeout }) => [
+    hooks.map(({ path, args, env, timeout }, i) => [
       text(path),
       arrayOf(args && args.length > 0 ? args : [path], JSON.stringify(args ?? [path])),
       env === undefined ? fallback : arrayOf(env, JSON.stringify(env)),
       timespec(timeout),
+      ...(options.reports ? [] : [text(lines[i]!), size(lines[i]!)]),
     ]),
-    ([path, argv, env, timeout], next) => {
+    ([path, argv, env, timeout, line, length], next) => {
+      if (line !== undefined) lane.set("hook words", line).set("hook words length", length!);
       startHook(lane, child, options.clone ?? "clone3");
       waitForHook(lane, options, timeout!, next);
       childLane(lane, options, child, path!, argv!, env!);

@@ -186,7 +186,8 @@ export function findProgram(lane: Lane, process: Process, environment: Environme
 
 /** Errors of execve that a user meets, with the text for the container's standard error. */
 const EXEC_ERRORS = [E.NOEXEC, E.ACCES, E.NOENT, E.NOTDIR, E.PERM, E.TXTBSY] as const;
-const EXEC_FAILED = 255;
+/** Exit status of a container that ends before its program: what it would have said stands on its standard error. */
+export const EXEC_FAILED = 255;
 
 /**
  * Closes everything but standard and preserved descriptors: not only marked, because the program's path could lead
