@@ -88,12 +88,12 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   setLimits({ b, host, facts }, process);
   joinGroups(host, request.resctrlFiles);
 
+  hideFromContainer(box); // it is in the container's pid namespace already (CVE-2016-9962)
   joinCgroups(box, entranceOf(request));
   if (hasAffinity(process)) setAffinity(box, process, "final");
   else resetAffinity(box);
   setExecLabels(box, "/proc", process); // this /proc is still the caller's
   labelKeys(box, process);
-  hideFromContainer(box); // before it can be seen from inside (CVE-2016-9962)
   joinNamespaces(box, request);
   joinKeyring({ box, request, namespaces });
   connectStdio(box, request.stdio, process, "nothing");

@@ -46,14 +46,21 @@ export type Making = "directory" | "file";
  * leads nowhere is a name for what is made where it leads to, inside the root. The steps exist once in a plan and are
  * jumped to (cold: most rootfs have what they need).
  * @param configPath where in config.json the path comes from
+ * @param root descriptor of the root; AT_FDCWD where the working directory is the root
  */
-export function makeMissing(lane: Lane, path: string, configPath: string, making: Making = "directory"): void {
+export function makeMissing(
+  lane: Lane,
+  path: string,
+  configPath: string,
+  making: Making = "directory",
+  root: Operand = slot("rootfs"),
+): void {
   const b = lane.builder;
   let section = sections.get(b);
   if (section === undefined) sections.set(b, section = addSection(b, lane.name));
   const back = b.unique("made what was missing");
   lane.set("index", section.items.push({ item: path, path: configPath }) - 1);
-  lane.set("make.path", text("./" + components(path).join("/")));
+  lane.set("make.root", root).set("make.path", text("./" + components(path).join("/")));
   lane.set("make.file", making === "file" ? 1 : 0);
   lane.set("make.back", place(back));
   lane.jump(section.label).label(back);
@@ -111,15 +118,15 @@ function addSection(b: PlanBuilder, laneName: string): Section {
   lane.set(end, slot(end), 1).jump(byte);
   lane.label(scanned).store(1, 0, slot(end));
   lane.jump(last, { left: slot(char), is: "==", right: 0 });
-  openBeneath(lane, slot("rootfs"), path, "directory", { out: "make.fd", tolerate: [E.NOENT], to: missing });
+  openBeneath(lane, slot("make.root"), path, "directory", { out: "make.fd", tolerate: [E.NOENT], to: missing });
   lane.jump(there).label(last);
-  openBeneath(lane, slot("rootfs"), path, "any", { out: "make.fd", tolerate: [E.NOENT], to: missing });
+  openBeneath(lane, slot("make.root"), path, "any", { out: "make.fd", tolerate: [E.NOENT], to: missing });
   lane.label(there).close("make.fd");
   lane.store(1, slot(char), slot(end)).jump(done, { left: slot(char), is: "==", right: 0 });
   lane.set(at, slot(end), 1).jump(scan);
   // In its parent, whose path ends where the name begins.
   lane.label(missing).store(1, 0, slot(at), -1);
-  openBeneath(lane, slot("rootfs"), path, "directory", { out: "make.parent" });
+  openBeneath(lane, slot("make.root"), path, "directory", { out: "make.parent" });
   lane.store(1, SLASH, slot(at), -1);
   const known = { tolerate: [E.EXIST], to: exists };
   lane.jump(directory, { left: slot(char), is: "!=", right: 0 });

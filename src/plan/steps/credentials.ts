@@ -5,7 +5,7 @@ import { CAPABILITIES } from "../../abi/names.ts";
 import type { HostFacts } from "../../host/facts.ts";
 import type { Capabilities, Process } from "../../spec/schema.ts";
 import { type Lane, slot, text, u32s, words } from "../builder.ts";
-import { components } from "./beneath.ts";
+import { makeMissing } from "./beneath.ts";
 
 const CAPABILITY_VERSION_3 = 0x20080522;
 const GETCWD_SIZE = 4096;
@@ -156,12 +156,9 @@ function enterDirectory(lane: Lane, cwd: string, who: "as root" | "as the user")
   lane.sys("chdir", [text(cwd)], { out: "changed", tolerate: [E.NOENT, E.ACCES, E.PERM], to: missing });
   lane.set("entered", 1).jump(done).label(missing);
   lane.jump(later, { left: slot("changed"), is: "!=", right: -E.NOENT });
-  const parts = components(cwd);
-  const paths = parts.map((_, i) => "/" + parts.slice(0, i + 1).join("/"));
   lane.task("make the working directory", { path: "/process/cwd", error });
-  lane.each(paths.map((item) => ({ item })), paths.map((path) => [text(path)]), ([path]) => {
-    lane.sys("mkdirat", [AT_FDCWD, path!, 0o755], { tolerate: [E.EXIST] });
-  });
+  // Never through a magic link, which could lead out; here "/" is where we are.
+  makeMissing(lane, cwd, "/process/cwd", "directory", AT_FDCWD);
   lane.sys("chdir", [text(cwd)]).set("entered", 1).jump(done);
   lane.label(later).set("entered", 0).label(done);
 }
