@@ -166,7 +166,13 @@ export const POLL = { IN: 1, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as const;
 export const EFD = { NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
 export const MSG = { DONTWAIT: 0x40, NOSIGNAL: 0x4000, CMSG_CLOEXEC: 0x40000000 } as const;
 export const SOCK = { STREAM: 1, DGRAM: 2, SEQPACKET: 5, CLOEXEC: 0o2000000 } as const;
-export const AF = { UNIX: 1, INET: 2 } as const;
+export const AF = { UNIX: 1, INET: 2, NETLINK: 16 } as const;
+/** rtnetlink(7): protocol and option of the socket, kinds of messages, their flags. */
+export const NETLINK = { ROUTE: 0, GET_STRICT_CHK: 12 } as const;
+export const SOL_NETLINK = 270;
+export const NLMSG = { NOOP: 1, ERROR: 2, DONE: 3 } as const;
+export const RTM = { SETLINK: 19, NEWADDR: 20, GETADDR: 22 } as const;
+export const NLM_F = { REQUEST: 1, ACK: 4, EXCL: 0x200, DUMP: 0x300, CREATE: 0x400 } as const;
 export const SOL_SOCKET = 1;
 export const SCM_RIGHTS = 1;
 
@@ -180,7 +186,9 @@ export const IOCTL = {
   TIOCGPTN: 0x80045430,
   TIOCSPTLCK: 0x40045431,
   TIOCGPTPEER: 0x5441,
+  SIOCGIFFLAGS: 0x8913,
   SIOCSIFFLAGS: 0x8914,
+  SIOCGIFINDEX: 0x8933,
 } as const;
 
 export const KEYCTL = { JOIN_SESSION_KEYRING: 1, SETPERM: 5 } as const;

@@ -26,6 +26,7 @@ import { hooksBeforeRoot, startContainerHooks, stateOf } from "./steps/create_ho
 import * as mounts from "./steps/mounts.ts";
 import { labelKeys, requireSelinux, setExecLabels } from "./steps/labels.ts";
 import { cloneContainer, joinNamespaces, openNamespaces } from "./steps/namespaces.ts";
+import { keepAddresses, moveNetDevices } from "./steps/net_devices.ts";
 import { cleanSlate } from "./steps/prologue.ts";
 import { closeAll, environmentOf, environmentWords, findHome, findProgram, runProgram } from "./steps/program.ts";
 import { joinResctrl } from "./steps/resctrl.ts";
@@ -64,6 +65,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   makeCgroups(recipe); // limits before anyone is in: a limit below the usage would fail
   makeStartGate(recipe);
   openSourcesOnHost(recipe); // before any id changes: a source may be unreadable later
+  keepAddresses(recipe);
   cloneContainer(recipe);
   joinResctrl(recipe);
 
@@ -76,6 +78,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   labelKeys(box, process);
   kernel.joinKeyring(recipe); // before the user changes
   kernel.raiseLoopback(recipe);
+  moveNetDevices(recipe);
   setLimits(recipe, process); // from the host lane: the container's process may not raise them any more
 
   // File system: sources before the first mount, everything inside through descriptors of the rootfs.

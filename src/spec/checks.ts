@@ -30,7 +30,6 @@ export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn)
   checkHooks(spec);
   checkPropagation(spec, options.noPivot);
   checkProcessDomains(spec.linux ?? {}, warn);
-  checkNotYet(spec);
 }
 
 /** The namespaces: known types, each once, with what they need. */
@@ -161,12 +160,4 @@ function checkPropagation(spec: Spec, noPivot: boolean): void {
   if (noPivot && flags & MS.PRIVATE) {
     wrong("rootfsPropagation of [r]private is not safe without pivot_root", "/linux/rootfsPropagation");
   }
-}
-
-/** What the schema accepts and runk does not enforce yet is refused: a container must never have less than its config says. */
-function checkNotYet({ linux }: Spec): void {
-  const refuse = (present: unknown, path: string) => {
-    if (present) wrong("runk does not enforce this yet", path);
-  };
-  refuse(linux?.netDevices && Object.keys(linux.netDevices).length > 0, "/linux/netDevices");
 }

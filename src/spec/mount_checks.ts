@@ -129,7 +129,7 @@ export function checkNetDevices({ linux }: Spec, hasNamespace: boolean): void {
     for (const [value, at] of [[device, path], [name || device, `${path}/name`]] as const) {
       // As the kernel's dev_valid_name().
       const isName = value.length > 0 && new TextEncoder().encode(value).length <= DEVICE_NAME_MAX &&
-        ![".", ".."].includes(value) && !/[/:\s\0]/.test(value);
+        ![".", "..", "lo"].includes(value) && !/[/:\s\0]/.test(value);
       if (!isName) wrong(`invalid network device name ${JSON.stringify(value)}`, at);
     }
     const taken = names.get(name || device);

@@ -20,7 +20,7 @@ const IN_FULL: Readonly<Record<string, Host>> = {
 };
 
 /** Numbers in names that are made up while a plan is built would change with every step before them. */
-const withoutSerials = (text: string) => text.replace(/<([a-z' ]+?) \d+((?:\.\d+)?)>/g, "<$1$2>");
+const withoutSerials = (text: string) => text.replace(/<([A-Za-z' ]+?) \d+((?:\.\d+)?)>/g, "<$1$2>");
 const inFull = (plan: Plan) => withoutSerials(describePlan(plan, { numbers: false }));
 
 for (const name of BUNDLES) {
