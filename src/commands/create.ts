@@ -41,6 +41,7 @@ export function createOptions({ globals, options, operands }: Context) {
     pidfdSocket: absolute(options.string("pidfd-socket")) || undefined,
     notifySocket: Deno.env.get("NOTIFY_SOCKET") || undefined,
     listenFds: listenFds(),
+    seccompReceiver: Deno.env.get("RUN_OCI_SECCOMP_RECEIVER") || undefined,
   };
 }
 

@@ -62,7 +62,7 @@ function features(): Record<string, unknown> {
       // The closest runc, as its specification of these annotations wants it.
       "org.opencontainers.runc.version": RUNC_VERSION,
     }),
-    potentiallyUnsafeConfigAnnotations: ["bundle", "org.systemd.property.", "org.criu.config"],
+    potentiallyUnsafeConfigAnnotations: ["bundle", "org.systemd.property.", "org.criu.config", "run.oci."],
   };
 }
 

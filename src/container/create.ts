@@ -14,10 +14,11 @@ import { probeHost } from "../host/probe.ts";
 import { carryOut, type CarryOutOptions } from "../init/carry_out.ts";
 import { holdsReserved } from "../plan/parameters.ts";
 import { parameterize } from "../plan/parameterize.ts";
-import { type CreateRequest, PIDFD_SOCKET, rootfsDirectory } from "../plan/recipe.ts";
+import { type CreateRequest, hookInput, PIDFD_SOCKET, rootfsDirectory } from "../plan/recipe.ts";
 import type { Plan } from "../plan/types.ts";
 import { StepError } from "../init/drive.ts";
 import { parseDocument } from "../spec/document.ts";
+import type { RuntimeAnnotations } from "../spec/annotations.ts";
 import type { Spec } from "../spec/schema.ts";
 import type { RareRecord, StateRecord } from "../state/record.ts";
 import type { ResourcesRecord } from "../state/resources.ts";
@@ -51,6 +52,8 @@ export interface CreateOptions {
   /** The service manager's socket for "ready". */
   readonly notifySocket?: string | undefined;
   readonly listenFds?: ListenFds | undefined;
+  /** The seccomp agent for a profile that names none. */
+  readonly seccompReceiver?: string | undefined;
 }
 
 /** A config that was read and checked, and the plan for it. */
@@ -88,6 +91,12 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
     const { withServiceManager } = await import("./service_manager.ts");
     spec = withServiceManager(spec, { listenFds, notify });
   }
+  const annotated = hasRuntimeAnnotations(spec)
+    ? (await import("../spec/annotations.ts")).runtimeAnnotations(spec.annotations!, bundle)
+    : undefined;
+  const pidfdSocket = options.pidfdSocket ?? annotated?.pidfdReceiver;
+  const receiver = annotated?.seccompReceiver ?? options.seccompReceiver;
+  if (receiver !== undefined) spec = withSeccompReceiver(spec, receiver);
   const facts = probeHost({
     noPivot: options.noPivot,
     resctrl: spec.linux?.intelRdt !== undefined,
@@ -109,7 +118,8 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
     noPivot: options.noPivot ?? false,
     noNewKeyring: options.noNewKeyring ?? false,
     preserveFds: (options.preserveFds ?? 0) + (listenFds?.count ?? 0),
-    pidfdSocket: options.pidfdSocket !== undefined,
+    pidfdSocket: pidfdSocket !== undefined,
+    ...(annotated === undefined ? {} : { annotated }),
     pidFile: options.pidFile,
     environment: spec.hooks === undefined ? [] : runtime.environment(),
     program: runtime.program,
@@ -132,11 +142,22 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
     relocatable,
     values: parameterized?.values ?? [],
     plan,
-    pidfdSocket: options.pidfdSocket,
+    pidfdSocket,
     configFile: options.configFile,
     notify,
     rare,
   };
+}
+
+/** Annotations that are meant for the runtime; the document may be anything that is JSON. */
+const hasRuntimeAnnotations = ({ annotations }: Spec) =>
+  typeof annotations === "object" && Object.keys(annotations).some((key) => key.startsWith("run.oci."));
+
+/** A profile's agent, unless it names one itself. */
+function withSeccompReceiver(spec: Spec, listenerPath: string): Spec {
+  const { linux } = spec;
+  if (typeof linux?.seccomp !== "object" || linux.seccomp.listenerPath) return spec;
+  return { ...spec, linux: { ...linux, seccomp: { ...linux.seccomp, listenerPath } } };
 }
 
 export interface MakeOptions {
@@ -162,6 +183,8 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   checkPreserved(request.preserveFds);
   const { pidfdSocket } = prepared;
   using socket = pidfdSocket === undefined ? undefined : await openPidfdSocket(pidfdSocket);
+  const { hookOutput } = request.annotated ?? {};
+  using files = hookOutput === undefined ? undefined : await openHookFiles(hookOutput);
   using _lock = store.reserve(runtime.root, id);
   let pid = 0;
   const helpers: number[] = [];
@@ -179,7 +202,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     await carryOut(relocatable, {
       argv: [runtime.program, "init"],
       values,
-      inputs: socket === undefined ? options.inputs : { ...options.inputs, [PIDFD_SOCKET]: socket },
+      inputs: { ...options.inputs, ...files?.inputs, ...(socket === undefined ? {} : { [PIDFD_SOCKET]: socket }) },
       directory: request.stateDirectory,
       plan: prepared.plan,
       poll: runtime.poll,
@@ -290,6 +313,12 @@ function checkUnused(paths: CgroupPaths): void {
 
 /** An exception of Deno's takes ten times as long as this. */
 const exists = (path: string) => tryCall("faccessat2", AT_FDCWD, cstring(path), 0, 0) === 0;
+
+/** Files for what hooks print, where annotations name some. */
+export async function openHookFiles(output: NonNullable<RuntimeAnnotations["hookOutput"]>) {
+  const { openHookOutput } = await import("../process/hook_output.ts");
+  return openHookOutput(output, hookInput);
+}
 
 /** The code for what few ask for is loaded for those only. */
 export const openPidfdSocket = async (path: string): Promise<Fd> =>

@@ -151,6 +151,8 @@ async function start(
 /** How many processes of the container were killed for want of memory. */
 const killsIn = async (paths: CgroupPaths) => (await import("../cgroup/oom.ts")).describeShortage(paths).kills;
 
+const keepsGroups = (record: StateRecord) => !["0", undefined].includes(label(record, "run.oci.keep_original_groups"));
+
 /** What the plan is asked for. */
 function requestOf(
   { program }: Runtime,
@@ -172,6 +174,7 @@ function requestOf(
     noNewKeyring: record.config.no_new_keyring ?? false,
     preserveFds,
     pidfdSocket: pidfdSocket !== "",
+    ...(keepsGroups(record) ? { keepsGroups: true } : {}),
     pidFile,
     domains,
     resctrlFiles: groups.map((path) => `${path}/tasks`),

@@ -4,8 +4,10 @@ import { assemble } from "../init/assemble.ts";
 import { carryOut } from "../init/carry_out.ts";
 import { planHooks } from "../plan/hooks.ts";
 import type { HookKind, HookState } from "../plan/steps/hooks.ts";
+import { runtimeAnnotations } from "../spec/annotations.ts";
 import type { Hook } from "../spec/schema.ts";
 import type { HookRecord } from "../state/record.ts";
+import { openHookFiles } from "./create.ts";
 import type { Runtime } from "./runtime.ts";
 
 const NANOSECONDS = 1e9;
@@ -22,6 +24,8 @@ export async function runHostHooks(
   state: HookState,
   pid?: number,
 ): Promise<void> {
+  const { hookOutput } = runtimeAnnotations(state.annotations, state.bundle);
+  using files = hookOutput === undefined ? undefined : await openHookFiles(hookOutput);
   const plan = planHooks(probeHost(), {
     kind,
     hooks: hooks.map(fromRecord),
@@ -30,6 +34,7 @@ export async function runHostHooks(
     environment: runtime.environment(),
     directory: state.bundle,
     reports: true,
+    files: (["stdout", "stderr"] as const).filter((stream) => hookOutput?.[stream] !== undefined),
   });
   await carryOut(assemble(plan, false), {
     plan: () => plan,
@@ -37,6 +42,7 @@ export async function runHostHooks(
     warn: runtime.warn,
     argv: [runtime.program, "hooks"],
     directory: runtime.root,
+    ...(files === undefined ? {} : { inputs: files.inputs }),
   });
 }
 

@@ -8,7 +8,7 @@ import type { HostFacts } from "../host/facts.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { PlanBuilder, slot } from "./builder.ts";
 import { checkPlan } from "./check.ts";
-import { type CreateRequest, hasCpuset, namespacesOf, PIDFD_SOCKET, type Recipe } from "./recipe.ts";
+import { type CreateRequest, hasCpuset, hookInput, namespacesOf, PIDFD_SOCKET, type Recipe } from "./recipe.ts";
 import { openSources, openSourcesOnHost } from "./steps/bind_mounts.ts";
 import { entrance, joinCgroups, makeCgroups } from "./steps/cgroups.ts";
 import { connectStdio, ownStdio } from "./steps/console.ts";
@@ -22,7 +22,7 @@ import {
 import { makeDevices } from "./steps/devices.ts";
 import { mapIds } from "./steps/id_maps.ts";
 import * as kernel from "./steps/kernel.ts";
-import { hooksBeforeRoot, startContainerHooks, stateOf } from "./steps/create_hooks.ts";
+import { hookFiles, hooksBeforeRoot, startContainerHooks, stateOf } from "./steps/create_hooks.ts";
 import * as mounts from "./steps/mounts.ts";
 import { labelKeys, requireSelinux, setExecLabels } from "./steps/labels.ts";
 import { cloneContainer, joinNamespaces, openNamespaces } from "./steps/namespaces.ts";
@@ -109,7 +109,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   findHome(box, environment, process.user?.uid ?? 0);
   ownStdio(box, process.user?.uid ?? 0, mounts.setsUpDev(recipe));
   limitOtherUser(recipe, process, hasCpuset(recipe));
-  becomeUser(box, process, facts);
+  becomeUser(box, process, facts, request.annotated?.keepsGroups);
   hideFromContainer(box); // a change of user made the process dumpable again
   setCapabilities(box, process, facts, spare);
   findProgram(box, process, environment); // now, so that create fails and not start
@@ -136,6 +136,7 @@ function declareInputs({ b, request }: Recipe): void {
     for (const name of ["stdin", "stdout", "stderr"]) b.input(name, `the container's ${name}`);
   }
   if (request.stdio === "terminal") b.input("console", "the socket that takes the terminal's master");
+  for (const stream of hookFiles({ request })) b.input(hookInput(stream), `a file for what hooks write to ${stream}`);
   if (request.pidfdSocket) b.input(PIDFD_SOCKET, "the socket that takes a pidfd of the container's process");
 }
 

@@ -51,6 +51,8 @@ export interface ExecRequest {
   readonly noNewKeyring: boolean;
   readonly preserveFds: number;
   readonly pidfdSocket: boolean;
+  /** The supplementary groups of the caller stay. */
+  readonly keepsGroups?: boolean;
   readonly pidFile: string | undefined;
   /** Memory policy and execution domain of the container's processes. */
   readonly domains: Pick<Linux, "memoryPolicy" | "personality">;
@@ -103,7 +105,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   findHome(box, environment, uid);
   ownStdio(box, uid, true);
   limitOtherUser(lanes, process, false);
-  becomeUser(box, process, facts);
+  becomeUser(box, process, facts, request.keepsGroups);
   hideFromContainer(box);
   setCapabilities(box, process, facts, spare);
   findProgram(box, process, environment);
@@ -139,7 +141,7 @@ function makeProcess(lanes: Lanes, request: ExecRequest): void {
 }
 
 /** All at once: the kernel takes the user namespace first and either joins everything or nothing. */
-function joinNamespaces(box: Lane, { namespaces }: ExecRequest): void {
+function joinNamespaces(box: Lane, { namespaces, keepsGroups }: ExecRequest): void {
   const types = namespaces.filter((type) => type !== "pid");
   const flags = types.reduce((sum, type) => sum + NAMESPACES[type].flag, 0);
   if (flags !== 0) {
@@ -149,7 +151,7 @@ function joinNamespaces(box: Lane, { namespaces }: ExecRequest): void {
     box.sys("setns", [slot("init"), flags]);
   }
   if (!namespaces.includes("user")) return;
-  becomeRoot(box);
+  becomeRoot(box, keepsGroups);
 }
 
 /** Both lanes: limits, then the pid file, then the process may go on. */

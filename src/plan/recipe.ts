@@ -2,6 +2,7 @@
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import type { CgroupDirectory } from "../cgroup/paths.ts";
 import type { HostFacts } from "../host/facts.ts";
+import type { RuntimeAnnotations } from "../spec/annotations.ts";
 import type { Spec } from "../spec/schema.ts";
 import type { Lane, PlanBuilder } from "./builder.ts";
 
@@ -16,6 +17,10 @@ export type Stdio =
 
 /** The input with the socket that takes a pidfd of the process. */
 export const PIDFD_SOCKET = "pidfd socket";
+
+export type HookStream = "stdout" | "stderr";
+/** The input for a stream of hooks that goes to a file. */
+export const hookInput = (stream: HookStream): string => `hooks' ${stream}`;
 
 export interface CreateRequest {
   readonly id: string;
@@ -34,6 +39,8 @@ export interface CreateRequest {
   readonly preserveFds: number;
   /** Someone takes a pidfd of the process, on the plan's input "pidfd socket". */
   readonly pidfdSocket: boolean;
+  /** What annotations ask for. */
+  readonly annotated?: RuntimeAnnotations | undefined;
   /** Absolute path of the pid file. */
   readonly pidFile: string | undefined;
   /** The caller's environment, NAME=VALUE: of hooks on the host that have none of their own. */

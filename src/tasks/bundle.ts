@@ -35,6 +35,7 @@ const COLD = [
   "container/rare_record.ts",
   "container/service_manager.ts",
   "process/pidfd_socket.ts",
+  "process/hook_output.ts",
   "cgroup/remove_resctrl.ts",
   "assemble.ts",
 ];

@@ -2,7 +2,7 @@
 import type { Operand } from "../types.ts";
 import { E } from "../../abi/errno.ts";
 import { slot } from "../builder.ts";
-import { type Recipe, rootfsDirectory } from "../recipe.ts";
+import { type HookStream, type Recipe, rootfsDirectory } from "../recipe.ts";
 import { meet } from "./lanes.ts";
 import { type HookState, runHooks } from "./hooks.ts";
 import { EXEC_FAILED } from "./program.ts";
@@ -16,6 +16,10 @@ export const stateOf = ({ spec, request }: Recipe, status: HookState["status"]):
   annotations: spec.annotations ?? {},
 });
 
+/** Streams of hooks that go to files. */
+export const hookFiles = ({ request }: Pick<Recipe, "request">): HookStream[] =>
+  (["stdout", "stderr"] as const).filter((stream) => request.annotated?.hookOutput?.[stream] !== undefined);
+
 /** prestart and createRuntime on the host, createContainer in the container's namespaces; the root is still the host's. */
 export function hooksBeforeRoot(recipe: Recipe): void {
   const { host, box, spec, request } = recipe;
@@ -23,7 +27,7 @@ export function hooksBeforeRoot(recipe: Recipe): void {
   if (prestart.length > 0 || createRuntime.length > 0) {
     meet(recipe, "container", "mounts made, hooks next");
     const common = { state: stateOf(recipe, "creating"), pid: slot("pid"), environment: request.environment };
-    const onHost = { ...common, directory: request.bundle, reports: true };
+    const onHost = { ...common, directory: request.bundle, files: hookFiles(recipe), reports: true };
     runHooks(host, { ...onHost, kind: "prestart", hooks: prestart });
     runHooks(host, { ...onHost, kind: "createRuntime", hooks: createRuntime });
     meet(recipe, "host", "hooks done");
@@ -37,6 +41,7 @@ export function hooksBeforeRoot(recipe: Recipe): void {
     pid: slot("own pid"),
     environment: [],
     directory: rootfsDirectory(recipe),
+    files: hookFiles(recipe),
     reports: true,
   });
 }
@@ -55,9 +60,19 @@ export function startContainerHooks(
   // Profiles cannot look at clone3's flags, so that some stop it; behind them there is clone.
   const isLoaded = confinement?.loaded !== "last";
   const clone = isLoaded && refusal(confinement, "clone3") !== undefined ? "clone" : "clone3";
+  const files = hookFiles(recipe);
   const [failed, done] = [recipe.b.unique("startContainer hook failed"), recipe.b.unique("startContainer hooks done")];
   box.failingTo(failed, () => {
-    runHooks(box, { kind: "startContainer", hooks, state, pid: slot("own pid"), environment, reports: false, clone });
+    runHooks(box, {
+      kind: "startContainer",
+      hooks,
+      state,
+      pid: slot("own pid"),
+      environment,
+      files,
+      reports: false,
+      clone,
+    });
   });
   box.jump(done).label(failed);
   box.task("tell the container's standard error which hook failed", { path: "/hooks/startContainer" });

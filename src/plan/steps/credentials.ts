@@ -22,21 +22,14 @@ export function capabilityBits(names: readonly string[] | undefined, facts: Pick
 }
 
 /** The steps between root in the container and the process's user, in the only order that works; capabilities come next. */
-export function becomeUser(lane: Lane, process: Process, facts: HostFacts): void {
+export function becomeUser(lane: Lane, process: Process, facts: HostFacts, keepsGroups = false): void {
   const uid = process.user?.uid ?? 0;
   const gid = process.user?.gid ?? 0;
   const { capabilities } = process;
   enterDirectory(lane, process.cwd ?? "/", "as root");
   if (capabilities !== undefined) dropBounding(lane, capabilities, facts);
   lane.task("keep capabilities over the change of user").sys("prctl", [PR.SET_KEEPCAPS, 1, 0, 0, 0]);
-  const groups = process.user?.additionalGids ?? [];
-  lane.task("set the supplementary groups: none of the caller's stay", {
-    path: "/process/user/additionalGids",
-    error: "unable to setup user",
-  });
-  // EPERM: a user namespace that denies setgroups; nothing of the host's is left there.
-  const denied = facts.uid !== 0 ? { tolerate: [E.PERM] } : {};
-  lane.sys("setgroups", [groups.length, u32s(groups, `[${groups.join(" ")}]`)], denied);
+  if (!keepsGroups) setGroups(lane, process, facts);
   lane.task("set the group", {
     path: "/process/user/gid",
     error: `cannot setgid to gid ${gid}: is it mapped in the user namespace?`,
@@ -136,6 +129,17 @@ function useAllCapabilities(lane: Lane): void {
   // effective, permitted, inheritable: the lower 32 of each, then the upper ones.
   for (const at of [0, 12]) lane.load("permitted", 4, sets, at + 4).store(4, slot("permitted"), sets, at);
   lane.sys("capset", [CAPABILITY_HEADER, sets]);
+}
+
+function setGroups(lane: Lane, { user }: Process, { uid }: HostFacts): void {
+  const groups = user?.additionalGids ?? [];
+  lane.task("set the supplementary groups: none of the caller's stay", {
+    path: "/process/user/additionalGids",
+    error: "unable to setup user",
+  });
+  // EPERM: a user namespace that denies setgroups; nothing of the host's is left there.
+  const denied = uid !== 0 ? { tolerate: [E.PERM] } : {};
+  lane.sys("setgroups", [groups.length, u32s(groups, `[${groups.join(" ")}]`)], denied);
 }
 
 /**

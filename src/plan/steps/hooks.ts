@@ -22,6 +22,7 @@ import { formatJson, SortedMap } from "../../spec/json.ts";
 import { OCI_VERSION } from "../../spec/version.ts";
 import type { Hook } from "../../spec/schema.ts";
 import { json, jsonSize, type Lane, size, slot, text, words } from "../builder.ts";
+import { hookInput, type HookStream } from "../recipe.ts";
 import { MESSAGE, type Operand, TEXT } from "../types.ts";
 
 const CLONE_ARGS_SIZE = 88;
@@ -54,6 +55,8 @@ export interface HookOptions {
   readonly environment: readonly string[] | Operand;
   /** The directory hooks run in; undefined for the lane's own. */
   readonly directory?: string;
+  /** Streams that go to files: their inputs are named by hookInput. */
+  readonly files?: readonly HookStream[] | undefined;
   /** The starter hears of failures; behind the start gate, slots "hook words" and "hook words length" hold a line to be said. */
   readonly reports: boolean;
   /** How a hook's process is made. */
@@ -84,7 +87,7 @@ export function runHooks(lane: Lane, options: HookOptions): void {
     ]),
     ([path, argv, env, timeout, line, length], next) => {
       if (line !== undefined) lane.set("hook words", line).set("hook words length", length!);
-      startHook(lane, child, options.clone ?? "clone3");
+      startHook(lane, child, options);
       waitForHook(lane, options, timeout!, next);
       childLane(lane, options, child, path!, argv!, env!);
     },
@@ -131,22 +134,25 @@ function writeState(lane: Lane, { state, pid }: HookOptions): void {
   lane.sys("fcntl", [slot("hook state"), F.ADD_SEALS, F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW | F_SEAL.WRITE]);
 }
 
-function startHook(lane: Lane, child: string, clone: "clone3" | "clone"): void {
+function startHook(lane: Lane, child: string, { clone = "clone3", files = [] }: HookOptions): void {
   const b = lane.builder;
   const pidfd = b.buffer("hook pidfd", 8);
   const args = b.buffer("hook clone args", CLONE_ARGS_SIZE, {
     words: [CLONE.PIDFD, pidfd, 0, 0, SIG.CHLD, 0, 0, 0, 0, 0, 0],
   });
   lane.sys("lseek", [slot("hook state"), 0, 0]);
-  lane.sys("memfd_create", [text("stdout"), MFD.CLOEXEC], { out: "hook stdout" });
-  lane.sys("memfd_create", [text("stderr"), MFD.CLOEXEC], { out: "hook stderr" });
+  for (const stream of ["stdout", "stderr"] as const) {
+    const out = `hook ${stream}`;
+    if (files.includes(stream)) lane.sys("fcntl", [slot(hookInput(stream)), F.DUPFD_CLOEXEC, 0], { out });
+    else lane.sys("memfd_create", [text(stream), MFD.CLOEXEC], { out });
+  }
   if (clone === "clone3") lane.sys("clone3", [args, CLONE_ARGS_SIZE], { out: "hook" });
   else lane.sys("clone", [CLONE.PIDFD | SIG.CHLD, 0, pidfd, 0, 0], { out: "hook" });
   lane.jump(child, { left: slot("hook"), is: "==", right: 0 });
   lane.load("hook pidfd", 4, pidfd);
 }
 
-function waitForHook(lane: Lane, { kind, reports }: HookOptions, timeout: Operand, next: string): void {
+function waitForHook(lane: Lane, { kind, reports, files = [] }: HookOptions, timeout: Operand, next: string): void {
   const b = lane.builder;
   const pollfds = b.buffer("hook poll", 16);
   const info = b.buffer("hook info", SIGINFO_SIZE);
@@ -172,14 +178,14 @@ function waitForHook(lane: Lane, { kind, reports }: HookOptions, timeout: Operan
   lane.jump(failed, { left: slot("hook code"), is: "!=", right: CLD.EXITED });
   lane.jump(closed, { left: slot("hook status"), is: "==", right: 0 });
   lane.label(failed);
-  if (reports) quoteHook(lane);
+  if (reports) quoteHook(lane, files);
   lane.fail(`error running ${kind} hook {item}`);
   lane.label(closed).close("hook pidfd", "hook stdout", "hook stderr");
   lane.jump(next);
 }
 
 /** Sends how the hook ended and what it said. */
-function quoteHook(lane: Lane): void {
+function quoteHook(lane: Lane, files: readonly HookStream[]): void {
   const b = lane.builder;
   const said = b.unique("said");
   const message = b.buffer("hook words", 8 + QUOTED);
@@ -192,7 +198,9 @@ function quoteHook(lane: Lane): void {
   lane.label(said);
   lane.format(slot("hook status"), message.plus(8), "digits").set("length", slot("digits"), 8);
   send(slot("length"));
-  for (const [name, tag] of [["hook stdout", TEXT.STDOUT], ["hook stderr", TEXT.STDERR]] as const) {
+  for (const [stream, tag] of [["stdout", TEXT.STDOUT], ["stderr", TEXT.STDERR]] as const) {
+    if (files.includes(stream)) continue;
+    const name = `hook ${stream}`;
     header(tag);
     lane.sys("lseek", [slot(name), 0, 0]);
     lane.sys("read", [slot(name), message.plus(8), QUOTED], { out: "length" }).set("length", slot("length"), 8);

@@ -25,17 +25,17 @@ export function mapIds(recipe: Recipe): void {
   write("gid_map", mapText(spec.linux?.gidMappings), "/linux/gidMappings");
   write("uid_map", mapText(spec.linux?.uidMappings), "/linux/uidMappings");
   meet(recipe, "host", "ids mapped");
-  becomeRoot(box);
+  becomeRoot(box, recipe.request.annotated?.keepsGroups);
 }
 
 const mapText = (mappings: IdMappings | undefined) =>
   (mappings ?? []).map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 
 /** Become root of the user namespace one is in. setgroups: EPERM where the namespace denies it. */
-export function becomeRoot(lane: Lane): void {
+export function becomeRoot(lane: Lane, keepsGroups = false): void {
   lane.task("become root of the user namespace");
   lane.sys("setresgid", [0, 0, 0]);
-  lane.sys("setgroups", [0, 0], { tolerate: [E.PERM] });
+  if (!keepsGroups) lane.sys("setgroups", [0, 0], { tolerate: [E.PERM] });
   lane.sys("setresuid", [0, 0, 0]);
 }
 

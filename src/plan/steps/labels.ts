@@ -3,6 +3,7 @@ import { AT_FDCWD, FS_MAGIC } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import type { Process } from "../../spec/schema.ts";
 import { type Lane, size, slot, text } from "../builder.ts";
+import type { Recipe } from "../recipe.ts";
 import type { Operand } from "../types.ts";
 
 const SELINUX = "selinux label is specified in config, but selinux is disabled or not supported";
@@ -82,5 +83,7 @@ function openAttribute(
 }
 
 /** The file system parameter that labels all its files. */
-export const contextParameter = (mountLabel: string | undefined): [name: string, value: string][] =>
-  mountLabel ? [["context", mountLabel]] : [];
+export function contextParameter({ spec, request }: Pick<Recipe, "spec" | "request">): [name: string, value: string][] {
+  const label = spec.linux?.mountLabel;
+  return label ? [[request.annotated?.contextType ?? "context", label]] : [];
+}

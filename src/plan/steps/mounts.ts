@@ -106,7 +106,7 @@ export function refuseProcfs(lane: Lane, { destination, mount }: MountEntry): vo
 }
 
 function mountFresh(recipe: Recipe, entry: MountEntry): void {
-  const { b, box, spec } = recipe;
+  const { b, box } = recipe;
   const { mount, options, destination } = entry;
   const isKernel = mount.type === "proc" || mount.type === "sysfs";
   const isAsked = (name: string) => options.data.some((option) => new RegExp(`(^|,)${name}=`).test(option));
@@ -121,7 +121,7 @@ function mountFresh(recipe: Recipe, entry: MountEntry): void {
   const isLate = isReadonlyLater(entry);
   const flags = isLate ? options.flags & ~MS.RDONLY : options.flags;
   const source: Parameter[] = mount.source ? [["source", mount.source]] : [];
-  const data = [...parameters(options.data), ...(isKernel ? [] : contextParameter(spec.linux?.mountLabel))];
+  const data = [...parameters(options.data), ...(isKernel ? [] : contextParameter(recipe))];
   if ([...source, ...data].some(([, value = ""]) => byteLength(value) > VALUE_MAX)) {
     mountWithLongOptions(box, entry, flags, data);
   } else {

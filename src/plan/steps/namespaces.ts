@@ -153,7 +153,7 @@ function joinInOrder(recipe: Recipe, lane: Lane): void {
   }
   if (!joinsUser) return;
   lane.task("join the user namespace", { path: user.configPath }).sys("setns", [slot(joined("user")), CLONE.NEWUSER]);
-  becomeRoot(lane);
+  becomeRoot(lane, recipe.request.annotated?.keepsGroups);
   for (const { type, configPath } of others) {
     const done = lane.builder.unique("joined");
     lane.task(`join the ${type} namespace with the user namespace's rights`, { path: configPath });

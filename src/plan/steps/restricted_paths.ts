@@ -37,7 +37,8 @@ export function makeReadonlyPaths({ box, spec }: Recipe): void {
   });
 }
 
-export function maskPaths({ b, box, spec }: Recipe): void {
+export function maskPaths(recipe: Recipe): void {
+  const { b, box, spec } = recipe;
   const paths = [...new Set(spec.linux?.maskedPaths ?? [])];
   if (paths.length === 0) return;
   box.task("mask paths: files by the null device, directories by an empty file system", {
@@ -59,7 +60,7 @@ export function maskPaths({ b, box, spec }: Recipe): void {
     // The first directory gets a new file system, the others the same one again.
     box.label(directory);
     box.jump(again, { left: slot("mask"), is: "!=", right: 0 });
-    const label = contextParameter(spec.linux?.mountLabel);
+    const label = contextParameter(recipe);
     const empty: Parameter[] = [["source", "tmpfs"], ["ro"], ["nr_blocks", "1"], ["nr_inodes", "1"], ...label];
     freshMount(box, "tmpfs", empty, MOUNT_ATTR.RDONLY);
     box.set("mask", slot("mount"));
