@@ -1,5 +1,6 @@
 /** A config's check and its plan, from the beginning: for shapes that no plan is kept for. */
 import { RunkError } from "../errors.ts";
+import { unsupportedV2 } from "../cgroup/v2.ts";
 import type { HostFacts } from "../host/facts.ts";
 import { assemble } from "../init/assemble.ts";
 import { planCreate } from "../plan/create.ts";
@@ -30,6 +31,9 @@ export async function compile(
   checkSpec(spec, { noPivot: request.noPivot }, (message) => warnings.push(message));
   if (request.cgroups.length === 0 && facts.cgroups.version !== "none" && spec.linux?.resources !== undefined) {
     warnings.push("cgroups are disabled: ignoring all limits and device rules [config.json /linux/resources]");
+  }
+  for (const path of facts.cgroups.version === "v2" ? unsupportedV2(spec.linux?.resources ?? {}) : []) {
+    warnings.push(`cgroup v2 has nothing for this, it is ignored [config.json ${path}]`);
   }
   const { kernel, kernelTCP, useHierarchy } = spec.linux?.resources?.memory ?? {};
   if (kernel !== undefined || kernelTCP !== undefined) {

@@ -3,7 +3,7 @@ import { checkRootfs, readConfig, readDocument } from "../bundle/open.ts";
 import { isFrozen } from "../cgroup/freezer.ts";
 import type { Shortage } from "../cgroup/oom.ts";
 import { cgroupDirectories, type CgroupPaths, cgroupPaths } from "../cgroup/paths.ts";
-import { pidsBelow, processDirectory, removeCgroups } from "../cgroup/processes.ts";
+import { pidsBelow, processDirectory } from "../cgroup/processes.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { tryCall } from "../../ffi/call.ts";
@@ -25,6 +25,7 @@ import type { ResourcesRecord } from "../state/resources.ts";
 import { processStat } from "../state/status.ts";
 import * as store from "../state/store.ts";
 import { planOf } from "./plan_of.ts";
+import { type Remains, removeContainerCgroups } from "./remove_cgroups.ts";
 import type { Relocatable } from "../init/relocatable.ts";
 import type { Runtime } from "./runtime.ts";
 import type { ListenFds, Notify } from "./service_manager.ts";
@@ -72,6 +73,8 @@ export interface Prepared {
   readonly configFile: string | undefined;
   /** The part of the record that few containers have. */
   readonly rare: RareRecord | undefined;
+  /** Has systemd make the cgroups with a process in them. */
+  readonly startUnit: ((pid: number) => Promise<void>) | undefined;
 }
 
 /**
@@ -104,15 +107,16 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   });
   const isTerminal = spec.process?.terminal === true;
   const cgroupsPath = typeof spec.linux?.cgroupsPath === "string" ? spec.linux.cgroupsPath : undefined;
-  if (options.cgroupManager === "systemd") {
-    throw new RunkError("runk does not support the systemd cgroup driver yet (--systemd-cgroup)");
-  }
   const isDisabled = options.cgroupManager === "disabled";
+  const unit = options.cgroupManager === "systemd"
+    ? await (await import("./systemd.ts")).unitFor(runtime, facts.cgroups, spec, id)
+    : undefined;
   const request: CreateRequest = {
     id,
     bundle,
     stateDirectory,
-    cgroups: isDisabled ? [] : cgroupDirectories(facts.cgroups, cgroupsPath, id),
+    cgroups: unit?.directories ?? (isDisabled ? [] : cgroupDirectories(facts.cgroups, cgroupsPath, id)),
+    systemd: unit?.kind,
     stdio: isTerminal ? "terminal" : options.attended ? "pipes" : "inherit",
     gate: options.gate,
     noPivot: options.noPivot ?? false,
@@ -136,6 +140,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   const { process, linux } = spec;
   const isRare = process?.execCPUAffinity ?? linux?.memoryPolicy ?? linux?.intelRdt;
   const rare = isRare && (await import("./rare_record.ts")).rareRecord(spec, facts, id);
+  const withUnit = unit === undefined ? rare : { ...rare, config: { ...rare?.config, cgroups: unit.record } };
   return {
     spec,
     request,
@@ -145,7 +150,11 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
     pidfdSocket,
     configFile: options.configFile,
     notify,
-    rare,
+    rare: withUnit,
+    startUnit: unit && (async (pid) => {
+      const { startContainerUnit } = await import("./systemd.ts");
+      await startContainerUnit(unit, spec, pid, facts.cgroups.version);
+    }),
   };
 }
 
@@ -219,6 +228,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
           pid = made!;
           record = records.withProcess(record!, pid, processStat(pid)?.start ?? 0);
         },
+        unit: ([made]) => prepared.startUnit?.(made!),
         undoing: async () => {
           const { describeShortage } = await import("../cgroup/oom.ts");
           shortage = describeShortage(paths);
@@ -238,7 +248,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     for (const helper of helpers) reap(helper);
     return record!;
   } catch (error) {
-    await cleanUp(runtime, id, pid, helpers, paths);
+    await cleanUp(runtime, id, pid, helpers, { config: {}, ...prepared.rare, cgroup_paths: paths });
     if (request.pidFile !== undefined && pid > 0) removePidFile(request.pidFile, pid, error);
     throw explain(error, shortage);
   }
@@ -267,14 +277,14 @@ async function cleanUp(
   id: string,
   pid: number,
   helpers: readonly number[],
-  paths: CgroupPaths,
+  remains: Remains,
 ) {
   for (const child of [pid, ...helpers].filter((pid) => pid > 0)) {
     tryCall("kill", child, 9);
     reap(child, { block: true });
   }
   try {
-    await removeCgroups(paths);
+    await removeContainerCgroups(runtime, remains);
   } catch (error) {
     runtime.warn(String(error instanceof Error ? error.message : error));
   }

@@ -2,13 +2,14 @@
 import { pidfdSignal } from "../../ffi/process.ts";
 import { SIG } from "../abi/names.ts";
 import { thaw } from "../cgroup/freezer.ts";
-import { killAll, removeCgroups } from "../cgroup/processes.ts";
+import { killAll } from "../cgroup/processes.ts";
 import { RunkError, SysError } from "../errors.ts";
 import type { StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
 import { destroy, removeShares } from "./destroy.ts";
 import { find } from "./find.ts";
 import { openInit } from "./open_init.ts";
+import { removeContainerCgroups } from "./remove_cgroups.ts";
 import type { Runtime } from "./runtime.ts";
 
 const KILL_PATIENCE = 10_000;
@@ -52,7 +53,7 @@ async function deleteRemains(runtime: Runtime, id: string, force: boolean, error
   const intent = store.loadIntent(runtime.root, id);
   if (intent !== undefined) {
     await killAll(intent.cgroup_paths);
-    await removeCgroups(intent.cgroup_paths);
+    await removeContainerCgroups(runtime, intent);
     await removeShares(intent);
   }
   store.remove(runtime.root, id);

@@ -1,14 +1,15 @@
 /** Removes what a container whose first process has ended leaves behind. */
-import { killAll, removeCgroups } from "../cgroup/processes.ts";
+import { killAll } from "../cgroup/processes.ts";
 import { annotations, hasPrivateNamespace, label, type RareRecord, type StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
+import { removeContainerCgroups } from "./remove_cgroups.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** Other processes, cgroups, the record; then the poststop hooks run, in runc's order. */
 export async function destroy(runtime: Runtime, record: StateRecord): Promise<void> {
   // Without a pid namespace of its own, its other processes have outlived the first.
   if (!hasPrivateNamespace(record, "NEWPID")) await killAll(record.cgroup_paths);
-  await removeCgroups(record.cgroup_paths);
+  await removeContainerCgroups(runtime, record);
   await removeShares(record);
   store.remove(runtime.root, record.id);
   const hooks = record.config.Hooks?.["poststop"] ?? [];

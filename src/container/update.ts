@@ -16,11 +16,21 @@ import type { Runtime } from "./runtime.ts";
  * @throws {RunkError} when the container is not running, or naming the value that is refused
  */
 export async function update(runtime: Runtime, id: string, wanted: Resources): Promise<void> {
-  await withContainer(runtime, id, ({ record, status }) => {
+  await withContainer(runtime, id, async ({ record, status }) => {
     if (status === "stopped") throw new RunkError(NOT_RUNNING);
-    const limits = merge(resourcesOf(record.config.cgroups), wanted);
+    const { cgroups } = record.config;
+    const limits = merge(resourcesOf(cgroups), wanted);
     const paths = record.cgroup_paths ?? {};
-    changeLimits(paths, resourceWrites(versionOf(paths), limits));
+    const version = versionOf(paths);
+    const writes = resourceWrites(version, limits);
+    const unit = cgroups.Systemd ? await import("./systemd.ts") : undefined;
+    await unit?.changeContainerUnit(runtime, cgroups, limits, version);
+    try {
+      changeLimits(paths, writes);
+    } catch (error) {
+      await unit?.changeContainerUnit(runtime, cgroups, resourcesOf(cgroups), version);
+      throw error;
+    }
     store.save(runtime.root, withLimits(record, recordResources(limits)));
   });
 }

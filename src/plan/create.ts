@@ -43,6 +43,7 @@ import { resetAffinity, setDomains } from "./steps/scheduling.ts";
 import { checkConfinement, confinementOf, loadFilter, sparedCapabilities } from "./steps/seccomp.ts";
 import { closeReports, makeStartGate, readyToRun, waitAtGate } from "./steps/start_gate.ts";
 import { limitOtherUser, setLimits, setUmask } from "./steps/limits.ts";
+import { enterUnit } from "./steps/unit.ts";
 import { MESSAGE, type Plan, TEXT } from "./types.ts";
 
 /** The plan that makes the container of a config. Pure: the same arguments give the same plan. */
@@ -62,7 +63,8 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   requireSelinux(host, process.selinuxLabel, "/process/selinuxLabel");
   requireSelinux(host, spec.linux?.mountLabel, "/linux/mountLabel");
   openNamespaces(recipe);
-  makeCgroups(recipe); // limits before anyone is in: a limit below the usage would fail
+  const hasUnit = request.systemd !== undefined;
+  if (!hasUnit) makeCgroups(recipe); // limits before anyone is in: a limit below the usage would fail
   makeStartGate(recipe);
   openSourcesOnHost(recipe); // before any id changes: a source may be unreadable later
   keepAddresses(recipe);
@@ -70,7 +72,8 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   joinResctrl(recipe);
 
   // From here on "box" is the container's process, alone in its new namespaces.
-  joinCgroups(box, entrance(recipe)); // before the cgroup namespace, whose root is where we are
+  if (hasUnit) enterUnit(recipe);
+  else joinCgroups(box, entrance(recipe)); // before the cgroup namespace, whose root is where we are
   resetAffinity(box);
   mapIds(recipe);
   joinNamespaces(recipe);

@@ -30,6 +30,8 @@ export interface CreateRequest {
   readonly stateDirectory: string;
   /** Directories of the container, from cgroup/paths.ts; none when it stays in the caller's cgroups. */
   readonly cgroups: readonly CgroupDirectory[];
+  /** Systemd makes the cgroups, when there is a process: a scope has it in then, a slice takes it. */
+  readonly systemd?: "scope" | "slice" | undefined;
   readonly stdio: Stdio;
   /** "fifo": the process waits for `start`; "none": it runs as soon as it is recorded. */
   readonly gate: "fifo" | "none";

@@ -47,6 +47,8 @@ export interface AttributesRecord {
 export interface RareConfigRecord {
   readonly exec_cpu_affinity?: { readonly Initial?: Mask | null; readonly Final?: Mask | null };
   readonly memory_policy?: { readonly mode: number; readonly nodes?: Mask | null; readonly flags?: number };
+  /** Of a container whose cgroups systemd makes. */
+  readonly cgroups?: CgroupsRecord;
   readonly intel_rdt?: Omit<NonNullable<Linux["intelRdt"]>, "l3CacheSchema"> & { readonly l3_cache_schema?: string };
 }
 
@@ -55,6 +57,18 @@ export interface RareRecord {
   /** Directories of the container's resctrl groups. */
   readonly intel_rdt_path?: string;
   readonly intel_rdt_mon_path?: string;
+}
+
+/** A container's place, and its limits. */
+export interface CgroupsRecord extends ResourcesRecord {
+  readonly name?: string;
+  readonly path?: string;
+  /** Systemd's slice. */
+  readonly parent?: string;
+  readonly scope_prefix?: string;
+  readonly devices?: readonly unknown[] | null;
+  readonly Systemd?: boolean;
+  readonly Rootless?: boolean;
 }
 
 /** The part of runc's "config" that later commands read. */
@@ -70,15 +84,7 @@ export interface ConfigRecord extends AttributesRecord, RareConfigRecord {
   readonly gid_mappings?:
     | readonly { readonly container_id: number; readonly host_id: number; readonly size: number }[]
     | null;
-  readonly cgroups: ResourcesRecord & {
-    readonly name?: string;
-    readonly path?: string;
-    readonly parent?: string;
-    readonly scope_prefix?: string;
-    readonly devices?: readonly unknown[] | null;
-    readonly Systemd?: boolean;
-    readonly Rootless?: boolean;
-  };
+  readonly cgroups: CgroupsRecord;
   readonly Hooks?: Readonly<Record<string, readonly HookRecord[] | null>> | null;
   readonly version?: string;
   /** "key=value" of each annotation, then "bundle=" with its path. */

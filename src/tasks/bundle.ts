@@ -34,6 +34,7 @@ const COLD = [
   "container/exec_cgroups.ts",
   "container/rare_record.ts",
   "container/service_manager.ts",
+  "container/systemd.ts",
   "process/pidfd_socket.ts",
   "process/hook_output.ts",
   "cgroup/remove_resctrl.ts",

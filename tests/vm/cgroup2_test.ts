@@ -1,2 +1,353 @@
-/** What needs cgroup v2 alone: run by `deno task test:vm`, and by itself on any such host. */
-import "../integration/lifecycle_test.ts";
+/**
+ * Cgroup v2 alone, without systemd: limits, devices, delegation, freezing, statistics. Run by `deno task test:vm`, and by
+ * itself on any host that has it. Each start of runk takes seconds in an emulated machine: few are made.
+ */
+import assert from "node:assert/strict";
+import { Box, type Config } from "../support/box.ts";
+import { exists, test, until } from "../support/test.ts";
+
+const NEEDS = ["root", "cgroup2"] as const;
+const ROOT = "/sys/fs/cgroup";
+const read = (directory: string, file: string) => Deno.readTextFileSync(`${directory}/${file}`).trim();
+
+/** A cgroup of the test's own, under the root; containers go below it. */
+class Parent implements Disposable {
+  readonly path: string;
+  constructor(box: Box, name = "") {
+    this.path = `/${box.id}${name}-parent`;
+    Deno.mkdirSync(this.directory);
+  }
+  get directory(): string {
+    return ROOT + this.path;
+  }
+  [Symbol.dispose](): void {
+    for (const { name, isDirectory } of Deno.readDirSync(this.directory)) {
+      if (isDirectory) Deno.removeSync(`${this.directory}/${name}`);
+    }
+    Deno.removeSync(this.directory);
+  }
+}
+
+test("every field of the resources is in its file, and the process is born under the limits", NEEDS, async () => {
+  await using box = await Box.create({
+    config: (c: Config) => {
+      c.linux.cgroupsPath = "/runk-test-limits/deep/box";
+      c.linux.resources = {
+        memory: { limit: 64 << 20, swap: 96 << 20, reservation: 32 << 20 },
+        cpu: { shares: 512, quota: 20000, period: 50000, burst: 1000, cpus: "0-1", mems: "0" },
+        pids: { limit: 33 },
+        blockIO: { weight: 100, throttleReadBpsDevice: [{ major: 259, minor: 0, rate: 1048576 }] },
+        hugepageLimits: [{ pageSize: "2MB", limit: 4 << 20 }],
+        unified: { "memory.high": String(48 << 20), "pids.max": "44" },
+      };
+    },
+  });
+  const directory = `${ROOT}/runk-test-limits/deep/box`;
+  try {
+    await box.ok(["create", "--pid-file", "pid", box.id]);
+    const pid = await Deno.readTextFile(`${box.directory}/pid`);
+    assert.equal((await Deno.readTextFile(`/proc/${pid}/cgroup`)).trim(), "0::/runk-test-limits/deep/box");
+    const values: Record<string, string> = {
+      "memory.max": String(64 << 20),
+      "memory.swap.max": String(32 << 20),
+      "memory.low": String(32 << 20),
+      "memory.high": String(48 << 20),
+      "cpu.weight": "59",
+      "cpu.max": "20000 50000",
+      "cpu.max.burst": "1000",
+      "cpuset.cpus": "0-1",
+      "cpuset.mems": "0",
+      "pids.max": "44",
+      "hugetlb.2MB.max": String(4 << 20),
+      "io.max": "259:0 rbps=1048576 wbps=max riops=max wiops=max",
+    };
+    for (const [file, value] of Object.entries(values)) assert.equal(read(directory, file), value, file);
+    const weight = exists(`${directory}/io.bfq.weight`)
+      ? ["io.bfq.weight", "default 100"]
+      : ["io.weight", "default 910"];
+    assert.equal(read(directory, weight[0]!), weight[1]);
+
+    await box.ok([
+      "update",
+      "--memory",
+      "50331648",
+      "--memory-swap",
+      "-1",
+      "--cpu-share",
+      "1024",
+      "--pids-limit",
+      "20",
+      box.id,
+    ]);
+    const changed = ["memory.max", "memory.swap.max", "cpu.weight", "pids.max", "cpu.max"].map((file) =>
+      read(directory, file)
+    );
+    assert.deepEqual(changed, ["50331648", "max", "100", "20", "20000 50000"]);
+    const refused = await box.runk(["update", "--memory", "4194304", "--cpuset-cpus", "77", box.id]);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /cpuset\.cpus/);
+    assert.equal(read(directory, "memory.max"), "50331648", "what was written before is set back");
+
+    const { data } = JSON.parse((await box.ok(["events", "--stats", box.id])).stdout);
+    assert.ok(data.memory.usage.usage > 0 && data.memory.usage.limit === 50331648, JSON.stringify(data.memory));
+    assert.equal(data.pids.limit, 20);
+    for (const part of ["cpu", "memory", "blkio"]) assert.equal(data[part].psi.some.avg10 >= 0, true, `${part} psi`);
+    await box.ok(["delete", "--force", box.id]);
+    assert.ok(!exists(directory));
+  } finally {
+    for (const path of ["/deep", ""]) Deno.removeSync(`${ROOT}/runk-test-limits${path}`);
+  }
+});
+
+test("only the devices that rules allow can be opened", NEEDS, async () => {
+  const script = `cd /tmp
+    mknod mem c 1 1; mknod urandom c 1 9; mknod msg c 1 11; mknod disk b 259 0
+    for i in mem urandom msg disk; do head -c 1 $i >/dev/null 2>err && echo $i read || echo $i $(cat err); done
+    echo x >msg && echo msg written
+    echo done >/dev/null && echo null`;
+  await using box = await Box.create({
+    script,
+    config: (c: Config) => {
+      c.root.readonly = false;
+      for (const set of ["bounding", "effective", "permitted"]) {
+        c.process.capabilities[set].push("CAP_MKNOD", "CAP_SYS_RAWIO", "CAP_SYSLOG");
+      }
+      c.linux.resources.devices = [
+        { allow: false, access: "rwm" },
+        { allow: true, type: "c", major: 1, minor: 11, access: "w" },
+      ];
+    },
+  });
+  const { stdout } = await box.ok(["run", box.id]);
+  const denied = "can't open|Operation not permitted";
+  assert.match(stdout, new RegExp(`^mem .*(${denied})`, "m"));
+  assert.match(stdout, new RegExp(`^disk .*(${denied})`, "m"));
+  assert.match(stdout, /^urandom read$/m);
+  assert.match(stdout, new RegExp(`^msg .*(${denied})`, "m"), "reading is denied");
+  assert.match(stdout, /^msg written$/m, "writing is allowed");
+  assert.match(stdout, /^null$/m);
+});
+
+test("a container starts with 256 kB of memory", NEEDS, async () => {
+  await using box = await Box.create({
+    config: (c: Config) => {
+      c.process.args = ["true"];
+      c.linux.resources.memory = { limit: 256 * 1024 };
+    },
+  });
+  await box.ok(["run", box.id]);
+});
+
+test(
+  "a limit that the kernel refuses is named with file, value, error and place, and leaves nothing",
+  NEEDS,
+  async () => {
+    await using box = await Box.create({
+      config: (c: Config) => (c.linux.resources = { unified: { "memory.max": "plenty" } }),
+    });
+    const wrong = await box.runk(["create", box.id]);
+    assert.equal(wrong.status, 1);
+    assert.match(wrong.stderr, /\\"plenty\\" to .*memory\.max: .*EINVAL.*\/linux\/resources\/unified\/memory\.max/);
+    await box.write((c) => {
+      c.process.terminal = false;
+      c.linux.resources = { unified: { "gpu.max": "1" } };
+    });
+    const missing = await box.runk(["create", box.id]);
+    assert.match(missing.stderr, /unified resource \\"gpu\.max\\" can't be set: controller \\"gpu\\" not available/);
+  },
+);
+
+test("below a threaded cgroup a container is threaded, too; with domain controllers it is refused", NEEDS, async () => {
+  await using box = await Box.create({ script: "sleep 100" });
+  using parent = new Parent(box);
+  Deno.mkdirSync(`${parent.directory}/thread`);
+  Deno.writeTextFileSync(`${parent.directory}/thread/cgroup.type`, "threaded");
+  await box.write((c) => {
+    c.process.terminal = false;
+    c.linux.cgroupsPath = `${parent.path}/a/b`;
+    c.linux.resources = { memory: { limit: 64 << 20 } };
+  });
+  Deno.mkdirSync(`${parent.directory}/a`);
+  try {
+    const refused = await box.runk(["create", box.id]);
+    assert.match(refused.stderr, /cannot enter cgroupv2 .* with domain controllers -- it is in an invalid state/);
+    await box.write((c) => {
+      c.process.terminal = false;
+      c.linux.cgroupsPath = `${parent.path}/a/b`;
+      c.linux.resources = { pids: { limit: 20 } };
+    });
+    await box.ok(["create", box.id]);
+    for (const path of ["/a", "/a/b"]) assert.equal(read(parent.directory + path, "cgroup.type"), "threaded");
+    assert.notEqual(read(`${parent.directory}/a/b`, "cgroup.threads"), "");
+    await box.ok(["delete", "--force", box.id]);
+  } finally {
+    if (exists(`${parent.directory}/a/b`)) Deno.removeSync(`${parent.directory}/a/b`);
+  }
+});
+
+test(
+  "a container with its own cgroup namespace and a writable mount owns its cgroup, and divides it",
+  NEEDS,
+  async () => {
+    const script = `cd /sys/fs/cgroup && mkdir inner && echo 0 >inner/cgroup.procs && cat /proc/self/cgroup &&
+    echo +pids >cgroup.subtree_control && ls inner/pids.max; rmdir /sys/fs/cgroup/none 2>/dev/null; sleep 100`;
+    await using box = await Box.create({
+      script,
+      config: (c: Config) => {
+        c.root.readonly = false;
+        c.linux.namespaces.push({ type: "user" });
+        c.linux.uidMappings = c.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
+        c.mounts = c.mounts.filter(({ destination }: { destination: string }) => destination !== "/sys/fs/cgroup");
+        c.mounts.push({
+          destination: "/sys/fs/cgroup",
+          type: "cgroup",
+          source: "cgroup",
+          options: ["nosuid", "noexec", "nodev", "rw"],
+        });
+      },
+    });
+    await Deno.chown(box.rootfs, 100000, 100000);
+    const directory = `${ROOT}/${box.id}`;
+    await box.ok(["create", "--pid-file", "pid", box.id]);
+    for (const file of [".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]) {
+      assert.equal(Deno.statSync(`${directory}/${file}`).uid, 100000, file);
+    }
+    assert.equal(Deno.statSync(`${directory}/memory.max`).uid, 0, "limits stay the host's");
+    await box.ok(["start", box.id]);
+    await until("the container has divided its cgroup", () => exists(`${directory}/inner/pids.max`));
+    // No process may be born in the container's own cgroup any more: exec goes where its first process is.
+    await box.ok(["exec", "--detach", "--pid-file", "exec", box.id, "sleep", "50"]);
+    const pid = await Deno.readTextFile(`${box.directory}/exec`);
+    assert.equal((await Deno.readTextFile(`/proc/${pid}/cgroup`)).trim(), `0::/${box.id}/inner`);
+    await box.ok(["delete", "--force", box.id]);
+    assert.ok(!exists(directory), "with the cgroups below it");
+  },
+);
+
+test(
+  "pause stops every process and resume lets them go on; a frozen cgroup takes no new container",
+  NEEDS,
+  async () => {
+    await using box = await Box.create({
+      script: "while :; do echo . >>/tmp/ticks; sleep 0.1; done",
+      config: (c: Config) => {
+        c.root.readonly = false;
+        c.linux.cgroupsPath = `/${newName(c)}`;
+      },
+    });
+    const config = JSON.parse(await Deno.readTextFile(`${box.directory}/config.json`));
+    const directory = ROOT + config.linux.cgroupsPath;
+    const ticks = () => (exists(`${box.rootfs}/tmp/ticks`) ? Deno.statSync(`${box.rootfs}/tmp/ticks`).size : 0);
+    await box.ok(["run", "--detach", box.id]);
+    await until("it ticks", () => ticks() > 1);
+    await box.ok(["pause", box.id]);
+    assert.match(read(directory, "cgroup.events"), /frozen 1/);
+    assert.equal((await box.state()).status, "paused");
+    const before = ticks();
+    await box.ok(["resume", box.id]);
+    await until("it ticks again", () => ticks() > before);
+    await box.ok(["pause", box.id]);
+    await box.ok(["delete", "--force", box.id]);
+    Deno.mkdirSync(directory);
+    Deno.writeTextFileSync(`${directory}/cgroup.freeze`, "1");
+    const refused = await box.runk(["create", box.id]);
+    assert.match(refused.stderr, /container's cgroup unexpectedly frozen/);
+    Deno.removeSync(directory);
+  },
+);
+
+let names = 0;
+const newName = (_: Config) => `runk-test-${Deno.pid}-frozen-${++names}`;
+
+test("a process that joins a user namespace by path is in the container's cgroup", NEEDS, async () => {
+  await using owner = await Box.create({
+    script: "sleep 100",
+    config: (c: Config) => {
+      c.linux.namespaces.push({ type: "user" });
+      c.linux.uidMappings = c.linux.gidMappings = [{ containerID: 0, hostID: 200000, size: 65536 }];
+    },
+  });
+  await Deno.chown(owner.rootfs, 200000, 200000);
+  await owner.ok(["create", "--pid-file", "pid", owner.id]);
+  const pid = await Deno.readTextFile(`${owner.directory}/pid`);
+  await using box = await Box.create({
+    script: "cat /proc/self/cgroup",
+    config: (c: Config) => {
+      c.linux.namespaces = c.linux.namespaces.filter(({ type }: { type: string }) => type !== "cgroup");
+      c.linux.namespaces.push({ type: "user", path: `/proc/${pid}/ns/user` });
+      c.linux.resources = { pids: { limit: 1 } };
+    },
+  });
+  await Deno.chown(box.rootfs, 200000, 200000);
+  assert.equal((await box.ok(["run", box.id])).stdout.trim(), `0::/${box.id}`);
+  await owner.ok(["delete", "--force", owner.id]);
+});
+
+test(
+  "running out of memory is an event, and killing a container of the host's pid namespace ends all",
+  NEEDS,
+  async () => {
+    await using box = await Box.create({
+      script:
+        "sleep 1000 & while ! test -e /tmp/go; do sleep 0.1; done; head -c 80m /dev/zero | tail >/dev/null; sleep 1000",
+      config: (c: Config) => {
+        c.root.readonly = false;
+        c.linux.namespaces = c.linux.namespaces.filter(({ type }: { type: string }) => type !== "pid");
+        c.linux.resources = { memory: { limit: 24 << 20, swap: 24 << 20 } };
+      },
+    });
+    await box.ok(["run", "--detach", box.id]);
+    const events = box.runk(["events", "--interval", "2s", box.id]);
+    const directory = `${ROOT}/${box.id}`;
+    // Events are heard from when their watch is there: one that inotify has on the file.
+    await until("someone watches", async () => await isWatched(`${directory}/memory.events`));
+    await Deno.writeTextFile(`${box.rootfs}/tmp/go`, "");
+    await until("memory ran out", () => /oom_kill [1-9]/.test(read(directory, "memory.events")));
+    assert.ok(read(directory, "cgroup.procs").split("\n").length >= 2);
+    await box.ok(["kill", box.id, "KILL"]);
+    await until("all are gone", () => read(directory, "cgroup.procs") === "");
+    const { stdout, status } = await events;
+    assert.equal(status, 0);
+    assert.match(stdout, /^\{"type":"oom","id":"[^"]+"\}$/m);
+    await box.ok(["delete", box.id]);
+  },
+);
+
+/** Whether some process has an inotify watch on a file. */
+async function isWatched(path: string): Promise<boolean> {
+  const inode = Deno.statSync(path).ino!.toString(16);
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      for (const fd of Deno.readDirSync(`/proc/${name}/fdinfo`)) {
+        if (
+          Deno.readTextFileSync(`/proc/${name}/fdinfo/${fd.name}`).includes(`inotify wd:`) &&
+          Deno.readTextFileSync(`/proc/${name}/fdinfo/${fd.name}`).includes(` ino:${inode} `)
+        ) return true;
+      }
+    } catch {
+      // gone
+    }
+  }
+  return false;
+}
+
+test(
+  "the device filter that an unused cgroup had is replaced, and systems of programs do not pile up",
+  NEEDS,
+  async () => {
+    await using box = await Box.create({
+      script: "head -c 1 /dev/urandom >/dev/null && echo read",
+      config: (c: Config) => (c.linux.cgroupsPath = `/runk-test-${Deno.pid}-reused`),
+    });
+    const directory = `${ROOT}/runk-test-${Deno.pid}-reused`;
+    // --keep leaves the cgroup, with its filter, for the next container that is made in it.
+    await box.ok(["run", "--keep", box.id]);
+    assert.ok(exists(directory));
+    const again = `${box.id}-again`;
+    assert.equal((await box.ok(["run", "--keep", again])).stdout, "read\n");
+    await box.ok(["delete", again]);
+    await box.ok(["delete", box.id]);
+    assert.ok(!exists(directory));
+  },
+);

@@ -53,7 +53,8 @@ export interface Entrance {
  * right to be born there, but can write through a file that was opened before.
  */
 export function entrance(recipe: Pick<Recipe, "namespaces" | "request">): Entrance {
-  const { cgroups } = recipe.request;
+  const { cgroups, systemd } = recipe.request;
+  if (systemd !== undefined) return { files: [], unified: undefined }; // see unit.ts
   const files = cgroups.filter((directory) => !isUnified(directory)).map(({ path }) => `${path}/tasks`);
   const unified = cgroups.find(isUnified)?.path;
   if (unified === undefined || !joinsWithUserNamespace(recipe)) return { files, unified };

@@ -54,13 +54,18 @@ export function cloneProcess({ b, box }: Lanes, lane: Lane, { flags, cgroup, why
  */
 export function ownProcess({ b, host }: Lanes): void {
   b.undo("let the starter look why", (undo) => b.ask(undo, "undoing", []));
+  undoProcess(b);
+  b.notify(host, "cloned", ["pid"]);
+}
+
+/** Its end is the first thing that a failure brings about, or the last before what was added to the undo earlier. */
+export function undoProcess(b: PlanBuilder): void {
   b.undo("kill the container's process and wait for its end", (undo) => {
     const wait = b.buffer("wait for end", 8);
     undo.sys("pidfd_send_signal", [slot("pidfd"), SIG.KILL, 0, 0], { tolerate: [E.SRCH] });
     undo.store(8, BigInt(POLL.IN) << 32n, wait).store(4, slot("pidfd"), wait);
     undo.sys("ppoll", [wait, 1, 0, 0, 0]);
   });
-  b.notify(host, "cloned", ["pid"]);
 }
 
 /** Host lane, after its clone: a closed socket is how it learns of the other process's end. */

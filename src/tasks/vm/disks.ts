@@ -24,6 +24,12 @@ const KERNEL_PACKAGE = "linux-image-cloud-amd64";
 const ROOT_SIZE = "3G";
 const PAYLOAD_SLACK = 64 * 1024 * 1024;
 
+const UNUSED_UNITS = [
+  ...["containerd.service", "podman.service", "podman.socket", "podman-restart.service", "podman-auto-update.service"],
+  ...["podman-auto-update.timer", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"],
+  ...["e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service"],
+];
+
 /** The first process of the machine without systemd: all controllers in one hierarchy, then the tests. */
 const PLAIN_INIT = `#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
@@ -89,7 +95,7 @@ export async function systemDisk(cache: string): Promise<System> {
   const depends = await output("apt-cache", ["depends", "--important", KERNEL_PACKAGE]);
   const kernelPackage = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
   if (kernelPackage === undefined) throw new Error(`apt knows no ${KERNEL_PACKAGE}: run apt-get update first`);
-  const recipe = JSON.stringify([kernelPackage, GUEST_PACKAGES, PLAIN_INIT, SERVICE, ROOT_SIZE]);
+  const recipe = JSON.stringify([kernelPackage, GUEST_PACKAGES, PLAIN_INIT, SERVICE, UNUSED_UNITS, ROOT_SIZE]);
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(recipe));
   const directory = `${cache}/${new Uint8Array(digest).toHex().slice(0, 16)}`;
   const system = { kernel: `${directory}/vmlinuz`, root: `${directory}/root.ext4` };
@@ -135,6 +141,8 @@ async function makeSystem(work: string, kernelPackage: string): Promise<void> {
   await output("systemctl", ["--root", root, "enable", "runk-tests.service"]).catch(() =>
     output("chroot", [root, "systemctl", "enable", "runk-tests.service"])
   );
+  // What comes with packages and is no part of a test only takes time.
+  await output("chroot", [root, "systemctl", "disable", ...UNUSED_UNITS]);
   for (const name of ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale"]) {
     await Deno.remove(`${root}/${name}`, { recursive: true });
   }
@@ -192,7 +200,7 @@ export async function payloadDisk(payload: Payload, directory: string): Promise<
   if (name.endsWith(".js")) {
     // Its first line names the deno that made it.
     const text = await Deno.readTextFile(program);
-    await Deno.writeTextFile(program, text.replace(/^(#!\/usr\/bin\/env -S )\S+/, "$1/payload/deno"));
+    await Deno.writeTextFile(program, text.replace(/(?<=^#!.* )\/\S*\bdeno(?= )/, "/payload/deno"));
   }
   await Deno.chmod(program, 0o755);
   await Deno.writeTextFile(`${tree}/run`, runScript(payload, `/payload/project/dist/${name}`));

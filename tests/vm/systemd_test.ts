@@ -1,0 +1,248 @@
+/**
+ * A machine that systemd runs, with cgroup v2 and AppArmor: the systemd cgroup driver, and clients that use it. Run by
+ * `deno task test:vm`, and by itself on any such host.
+ */
+import assert from "node:assert/strict";
+import { Box, type Config, makeRootfs } from "../support/box.ts";
+import { run, RUNK } from "../support/runk.ts";
+import { exists, test, until } from "../support/test.ts";
+
+const NEEDS = ["root", "cgroup2", "systemd"] as const;
+const ROOT = "/sys/fs/cgroup";
+const read = (directory: string, file: string) => Deno.readTextFileSync(`${directory}/${file}`).trim();
+
+async function ok(program: string, ...args: string[]): Promise<string> {
+  const { status, stdout, stderr } = await run(program, args);
+  if (status !== 0) throw new Error(`${program} ${args.join(" ")} ended with ${status}: ${stderr}${stdout}`);
+  return stdout.trim();
+}
+
+/** Changes a box's config, which keeps what it had. */
+async function changeConfig(box: Box, change: (config: Config) => void): Promise<void> {
+  const path = `${box.directory}/config.json`;
+  const config = JSON.parse(await Deno.readTextFile(path));
+  change(config);
+  await Deno.writeTextFile(path, JSON.stringify(config));
+}
+
+/** A property of a unit, as systemctl shows it. */
+const property = (unit: string, name: string) => ok("systemctl", "show", "--property", name, "--value", unit);
+
+test(
+  "a scope has the limits and annotations as properties, and loading systemd's configuration anew loses none",
+  NEEDS,
+  async () => {
+    const script = `cat /proc/self/cgroup >/tmp/cgroup; while ! test -e /tmp/go; do sleep 0.2; done
+    head -c 1 /dev/urandom >/dev/null && echo read; head -c 1 /tmp/mem >/dev/null 2>&1 || echo denied`;
+    await using box = await Box.create({
+      script: `mknod /tmp/mem c 1 1; (${script}) >/tmp/out; sleep 1000`,
+      config: (c: Config) => {
+        c.root.readonly = false;
+        for (const set of ["bounding", "effective", "permitted"]) {
+          c.process.capabilities[set].push("CAP_MKNOD", "CAP_SYS_RAWIO");
+        }
+        c.annotations = {
+          "org.systemd.property.TimeoutStopSec": "uint64 77",
+          "org.systemd.property.CollectMode": "'inactive-or-failed'",
+        };
+        c.linux.resources = {
+          devices: [{ allow: false, access: "rwm" }],
+          memory: { limit: 64 << 20, swap: 96 << 20, reservation: 32 << 20 },
+          cpu: { shares: 512, quota: 20000, period: 50000, cpus: "0", mems: "0" },
+          pids: { limit: 33 },
+          blockIO: { weight: 100 },
+          unified: { "memory.high": String(48 << 20) },
+        };
+      },
+    });
+    await changeConfig(box, (c) => (c.linux.cgroupsPath = `system.slice:runk:${box.id}`));
+    const unit = `runk-${box.id}.scope`;
+    const directory = `${ROOT}/system.slice/${unit}`;
+    const values: Record<string, string> = {
+      "memory.max": String(64 << 20),
+      "memory.swap.max": String(32 << 20),
+      "memory.low": String(32 << 20),
+      "memory.high": String(48 << 20),
+      "cpu.weight": "59",
+      "cpu.max": "20000 50000",
+      "cpuset.cpus": "0",
+      "pids.max": "33",
+      "io.weight": "default 910",
+    };
+    const check = (when: string) => {
+      for (const [file, value] of Object.entries(values)) assert.equal(read(directory, file), value, `${file} ${when}`);
+    };
+    await box.ok(["--systemd-cgroup", "create", "--pid-file", "pid", box.id]);
+    check("after create");
+    assert.equal(await property(unit, "TimeoutStopUSec"), "1min 17s");
+    assert.equal(await property(unit, "Delegate"), "yes");
+    assert.equal(await property(unit, "MemoryMax"), String(64 << 20));
+    assert.equal(await property(unit, "TasksMax"), "33");
+    await ok("systemctl", "daemon-reload");
+    check("after daemon-reload");
+
+    await box.ok(["start", box.id]);
+    await until(
+      "it says where it is",
+      () => exists(`${box.rootfs}/tmp/cgroup`) && read(box.rootfs, "tmp/cgroup") !== "",
+    );
+    assert.equal(read(box.rootfs, "tmp/cgroup"), "0::/");
+    const pid = read(box.directory, "pid");
+    assert.equal(read(`/proc/${pid}`, "cgroup"), `0::/system.slice/${unit}`);
+    // Later commands know the driver by themselves.
+    await box.ok(["update", "--memory", "50331648", "--memory-swap", "-1", "--pids-limit", "20", box.id]);
+    Object.assign(values, { "memory.max": "50331648", "memory.swap.max": "max", "pids.max": "20" });
+    check("after update");
+    await ok("systemctl", "daemon-reload");
+    check("after update and daemon-reload");
+    assert.equal(await property(unit, "MemoryMax"), "50331648");
+
+    await Deno.writeTextFile(`${box.rootfs}/tmp/go`, "");
+    await until(
+      "it tries its devices",
+      () => exists(`${box.rootfs}/tmp/out`) && /denied/.test(read(box.rootfs, "tmp/out")),
+    );
+    assert.equal(read(box.rootfs, "tmp/out"), "read\ndenied");
+    await box.ok(["exec", "--detach", "--pid-file", "exec", box.id, "sleep", "100"]);
+    assert.equal(read(`/proc/${read(box.directory, "exec")}`, "cgroup"), `0::/system.slice/${unit}`);
+
+    await box.ok(["delete", "--force", box.id]);
+    assert.ok(!exists(directory));
+    assert.equal(await property(unit, "LoadState"), "not-found");
+  },
+);
+
+test("slice:prefix:name chooses the slice and the names; a create that fails leaves no unit", NEEDS, async () => {
+  await using box = await Box.create({ script: "sleep 100" });
+  await changeConfig(box, (c) => (c.linux.cgroupsPath = `runktest-inner.slice:box:${box.id}`));
+  await box.ok(["--systemd-cgroup", "run", "--detach", box.id]);
+  const directory = `${ROOT}/runktest.slice/runktest-inner.slice/box-${box.id}.scope`;
+  assert.ok(exists(directory));
+  const { pid } = await box.state();
+  assert.equal(read(directory, "cgroup.procs"), String(pid));
+  await box.ok(["delete", "--force", box.id]);
+  assert.ok(!exists(directory));
+
+  await changeConfig(box, (c) => {
+    c.linux.cgroupsPath = `system.slice:box:${box.id}`;
+    c.linux.resources = { unified: { "memory.max": "plenty" } };
+  });
+  const refused = await box.runk(["--systemd-cgroup", "create", box.id]);
+  assert.equal(refused.status, 1);
+  assert.match(refused.stderr, /plenty/);
+  assert.equal(await property(`box-${box.id}.scope`, "LoadState"), "not-found");
+
+  await changeConfig(box, (c) => (c.linux.cgroupsPath = "/plain/path"));
+  const wrong = await box.runk(["--systemd-cgroup", "create", box.id]);
+  assert.match(wrong.stderr, /expected cgroupsPath to be of format \\"slice:prefix:name\\" for systemd cgroups, got/);
+});
+
+test("a name that is a slice makes the slice, with the container in it", NEEDS, async () => {
+  await using box = await Box.create({
+    script: "sleep 100",
+    config: (c: Config) => {
+      c.linux.cgroupsPath = "runktest.slice:x:runktest-own.slice";
+      c.linux.resources = { pids: { limit: 12 } };
+    },
+  });
+  const directory = `${ROOT}/runktest.slice/runktest-own.slice`;
+  await box.ok(["--systemd-cgroup", "create", "--pid-file", "pid", box.id]);
+  assert.equal(read(directory, "cgroup.procs"), read(box.directory, "pid"));
+  assert.equal(read(directory, "pids.max"), "12");
+  await box.ok(["delete", "--force", box.id]);
+  assert.ok(!exists(directory));
+});
+
+const PROFILE = `profile runk-test flags=(attach_disconnected) {
+  file,
+  capability,
+  signal,
+  deny /etc/secret r,
+}
+`;
+
+test("an AppArmor profile confines the container's processes, those of exec, too", [...NEEDS, "apparmor"], async () => {
+  const file = await Deno.makeTempFile();
+  await Deno.writeTextFile(file, PROFILE);
+  await ok("apparmor_parser", "--replace", "--skip-cache", file);
+  await using box = await Box.create({
+    script:
+      "cat /proc/self/attr/current; cat /etc/secret; cat /etc/passwd >/dev/null && echo open; touch /tmp/x; sleep 100",
+    config: (c: Config) => {
+      c.root.readonly = false;
+      c.process.apparmorProfile = "runk-test";
+      c.linux.resources = {};
+    },
+  });
+  await Deno.writeTextFile(`${box.rootfs}/etc/secret`, "secret");
+  try {
+    const running = box.runk(["run", box.id]);
+    await until("it has tried", () => exists(`${box.rootfs}/tmp/x`));
+    const entered = await box.ok(["exec", "--apparmor", "runk-test", box.id, "cat", "/proc/self/attr/current"]);
+    assert.match(entered.stdout, /^runk-test \(enforce\)/);
+    await box.ok(["kill", box.id, "KILL"]);
+    const { stdout, stderr } = await running;
+    assert.match(stdout, /^runk-test \(enforce\)\nopen/);
+    assert.match(stderr, /secret.*Permission denied/);
+    await box.write((c) => {
+      c.process.terminal = false;
+      c.process.apparmorProfile = "runk-test-missing";
+    });
+    const missing = await box.runk(["run", box.id]);
+    assert.equal(missing.status, 1);
+    assert.match(missing.stderr, /apparmor.*runk-test-missing|runk-test-missing.*apparmor/i);
+  } finally {
+    await run("apparmor_parser", ["--remove", file]);
+    await Deno.remove(file);
+  }
+});
+
+/** The busybox root file system, for clients that take one from a directory. */
+async function rootfs(): Promise<string> {
+  const directory = await Deno.makeTempDir({ prefix: "runk-client-" });
+  makeRootfs(directory);
+  return directory;
+}
+
+test("Podman runs containers with systemd's cgroups", [...NEEDS, "command:podman"], async () => {
+  const directory = await rootfs();
+  const name = `runk-test-${Deno.pid}-podman`;
+  const podman = (...args: string[]) => ok("podman", "--runtime", RUNK, "--cgroup-manager=systemd", ...args);
+  try {
+    const options = ["--rm", "--network=host", "--memory=64m", "--pids-limit=50", "--name", name];
+    const script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; cat /proc/self/attr/current";
+    const out = await podman("run", ...options, "--rootfs", directory, "sh", "-c", script);
+    assert.match(out, /^67108864\n50\n/);
+    assert.equal((await podman("ps", "--all", "--quiet")).trim(), "");
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+test("containerd runs containers with systemd's cgroups", [...NEEDS, "command:containerd", "command:ctr"], async () => {
+  const directory = await rootfs();
+  const id = `runk-test-${Deno.pid}-ctr`;
+  await ok("systemctl", "start", "containerd");
+  const ctr = (...args: string[]) => ok("ctr", ...args);
+  try {
+    await until("containerd answers", async () => (await run("ctr", ["version"])).status === 0);
+    const cgroup = ["--runc-binary", RUNK, "--runc-systemd-cgroup", "--cgroup", `system.slice:ctr:${id}`];
+    const out = await ctr(
+      "run",
+      "--rm",
+      ...cgroup,
+      "--memory-limit",
+      "67108864",
+      "--rootfs",
+      directory,
+      id,
+      "/bin/cat",
+      "/proc/self/cgroup",
+    );
+    assert.match(out, /0::\//);
+    assert.equal(await property(`ctr-${id}.scope`, "LoadState"), "not-found");
+  } finally {
+    await run("systemctl", ["stop", "containerd"]);
+    await Deno.remove(directory, { recursive: true });
+  }
+});
