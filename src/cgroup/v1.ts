@@ -15,7 +15,9 @@ const at = "/linux/resources";
  */
 export function writesV1(resources: Resources): CgroupWrite[] {
   if (resources.unified !== undefined && Object.keys(resources.unified).length > 0) {
-    throw new RunkError(`${at}/unified: this host has cgroup v1; the unified resources need cgroup v2`);
+    throw new RunkError(
+      `${at}/unified: invalid configuration: this host has cgroup v1; the unified resources need cgroup v2`,
+    );
   }
   return [
     ...cpuset(resources),

@@ -6,9 +6,9 @@ import { cgroupDirectories, type CgroupPaths, cgroupPaths } from "../cgroup/path
 import { pidsBelow, processDirectory } from "../cgroup/processes.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
-import { tryCall } from "../../ffi/call.ts";
+import { call, tryCall } from "../../ffi/call.ts";
 import { cstring } from "../../ffi/memory.ts";
-import { AT_FDCWD, F } from "../abi/flags.ts";
+import { AT_FDCWD, CLOSE_RANGE, F } from "../abi/flags.ts";
 import { reap } from "../../ffi/process.ts";
 import { probeHost } from "../host/probe.ts";
 import { carryOut, type CarryOutOptions } from "../init/carry_out.ts";
@@ -208,6 +208,8 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     let records: typeof import("./new_record.ts");
     let record: StateRecord | undefined;
     let limits: Promise<ResourcesRecord> | undefined;
+    // runc's words for these moments, which its users look for.
+    runtime.debug("nsexec container setup");
     await carryOut(relocatable, {
       argv: [runtime.program, "init"],
       values,
@@ -226,6 +228,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
       handlers: {
         cloned: ([made]) => {
           pid = made!;
+          runtime.debug(`child process in init(): pid ${pid}`);
           record = records.withProcess(record!, pid, processStat(pid)?.start ?? 0);
         },
         unit: ([made]) => prepared.startUnit?.(made!),
@@ -242,6 +245,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
           if (spec.linux?.seccomp !== undefined) store.saveProfile(runtime.root, id, spec.linux.seccomp);
           store.save(runtime.root, record!);
           store.removeIntent(runtime.root, id);
+          runtime.debug("init: closing the pipe to signal completion");
         },
       },
     });
@@ -334,11 +338,16 @@ export async function openHookFiles(output: NonNullable<RuntimeAnnotations["hook
 export const openPidfdSocket = async (path: string): Promise<Fd> =>
   (await import("../process/pidfd_socket.ts")).connectPidfdSocket(path);
 
-/** @throws {RunkError} when a descriptor that is to be preserved was not given to this process */
+/**
+ * Keeps every descriptor that the caller left open, but the first `count` behind the standard ones, from programs: a
+ * container that waits at its gate would hold it.
+ * @throws {RunkError} when a descriptor that is to be preserved was not given to this process
+ */
 export function checkPreserved(count: number): void {
   for (let i = 0; i < count; i++) {
     const flags = tryCall("fcntl", 3 + i, F.GETFD);
     // What Deno opened for itself is close-on-exec; what a caller hands over is not.
     if (flags !== 0) throw new RunkError(`unable to stat preserved-fd ${i} (of ${count}): bad file descriptor`);
   }
+  call("close_range", 3 + count, 0xffffffff, CLOSE_RANGE.CLOEXEC);
 }

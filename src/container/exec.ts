@@ -204,6 +204,7 @@ async function carry(
   });
   for (const warning of warnings) runtime.warn(warning);
   let pid = 0;
+  runtime.debug("nsexec container setup");
   try {
     await carryOut(relocatable, {
       poll: runtime.poll,
@@ -217,8 +218,12 @@ async function carry(
       handlers: {
         cloned: ([made]) => {
           pid = made!;
+          runtime.debug(`child process in init(): pid ${pid}`);
         },
-        ready,
+        ready: () => {
+          ready();
+          runtime.debug("setns_init: about to exec");
+        },
       },
     });
     return pid;

@@ -1,6 +1,7 @@
 /** A container's life: create, start, state, kill, delete, and the two short ways, run and run --detach. */
 import assert from "node:assert/strict";
 import { Box } from "../support/box.ts";
+import { run, RUNK } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
 
 const ROOT = ["root", "cgroups"] as const;
@@ -157,4 +158,26 @@ test("list shows containers as a table, as JSON and as ids", ROOT, async () => {
   assert.deepEqual(Object.keys(listed), ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"]);
   await box.ok(["delete", "-f", box.id]);
   assert.equal((await box.ok(["list", "-f", "json"])).stdout, "null\n");
+});
+
+test("a created container holds nothing that its caller left open", ROOT, async () => {
+  await using box = await Box.create();
+  const script = `exec 7<config.json 9<. ; exec ${RUNK} --root ${box.root} create ${box.id}`;
+  assert.equal((await run("bash", ["-c", script], { cwd: box.directory })).status, 0);
+  const { pid } = await box.state();
+  const held = [...Deno.readDirSync(`/proc/${pid}/fd`)].map(({ name }) => Deno.readLinkSync(`/proc/${pid}/fd/${name}`));
+  const strange = held.slice(3).filter((path) => path !== "/" && path !== `${box.root}/${box.id}/exec.fifo`);
+  assert.deepEqual(strange, []);
+});
+
+test("--debug tells what happens, with runc's words", ROOT, async () => {
+  await using box = await Box.create({ script: "sleep 1000" });
+  const created = await box.ok(["--debug", "run", "--detach", box.id]);
+  for (
+    const words of ["nsexec container setup", "child process in init()", "init: closing the pipe to signal completion"]
+  ) {
+    assert.ok(created.stderr.includes(words), created.stderr);
+  }
+  assert.match((await box.ok(["--debug", "exec", box.id, "true"])).stderr, /level=debug .*setns_init: about to exec/);
+  assert.equal((await box.ok(["exec", box.id, "true"])).stderr, "");
 });

@@ -141,6 +141,10 @@ const CASES: Readonly<Record<string, Case>> = {
   "HOME is the passwd's": { config: (c) => c.process.user = { uid: 1000, gid: 1000 } },
   "HOME as it is set": { config: (c) => c.process.env.push("HOME=/elsewhere") },
   // runc 1.1 keeps the place of the first entry of a name, newer ones that of the last.
+  "an empty HOME over a set one": {
+    config: (c) => c.process.env.push("HOME=/elsewhere", "HOME="),
+    change: { environment: sorted },
+  },
   "an empty HOME": { config: (c) => c.process.env.unshift("HOME="), change: { environment: sorted } },
   "HOME without a passwd": { rootfs: (box) => Deno.removeSync(`${box.rootfs}/etc/passwd`) },
   "HOME with an odd passwd": {

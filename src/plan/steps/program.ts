@@ -30,6 +30,7 @@ export function environmentOf(process: Process): Environment {
   const seen = new Set<string>();
   const entries: string[] = [];
   let path = "";
+  let needsHome = true;
   for (const entry of (process.env ?? []).toReversed()) {
     const equals = entry.indexOf("=");
     if (equals < 0) {
@@ -49,13 +50,13 @@ export function environmentOf(process: Process): Environment {
       );
     }
     if (name === "PATH") path = entry.slice(equals + 1);
-    if (name === "HOME" && equals === entry.length - 1) {
-      seen.delete(name);
-      continue;
+    if (name === "HOME") {
+      needsHome = equals === entry.length - 1;
+      if (needsHome) continue;
     }
     entries.unshift(entry);
   }
-  return { entries, needsHome: !seen.has("HOME"), path };
+  return { entries, needsHome, path };
 }
 
 /** The environment as an array for execve; its last entry is HOME where that is looked up. */

@@ -71,7 +71,8 @@ export function maskPaths(recipe: Recipe): void {
     box.sys("move_mount", [slot("mount"), text(""), slot("target"), text(""), ONTO]);
     box.close("mount", "target");
   });
-  box.close("null");
+  const none = b.unique("no directory");
+  box.close("null").jump(none, { left: slot("mask"), is: "==", right: 0 }).close("mask").label(none);
 }
 
 /** Opens a path of the container in slot "target"; one that does not exist is skipped. */
