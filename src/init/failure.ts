@@ -1,7 +1,7 @@
 /** A failed step in words: loaded only when something failed. */
 import { errnoName, errnoText } from "../abi/errno.ts";
 import { signalText } from "../abi/names.ts";
-import { describeCall } from "../plan/describe.ts";
+import { describeCall } from "../plan/describe_call.ts";
 import { type Item, type Plan, type Step, TEXT } from "../plan/types.ts";
 
 /** A text that came with a failure: what it is (TEXT.*), and the text. */
