@@ -83,6 +83,7 @@ const NUMBERS = {
   ppoll: [271, 73],
   splice: [275, 76],
   unshare: [272, 97],
+  clock_gettime: [228, 113],
   exit_group: [231, 94],
   inotify_add_watch: [254, 27],
   eventfd2: [290, 19],

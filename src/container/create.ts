@@ -244,7 +244,6 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
           if (limits !== undefined) record = records.withLimits(record!, await limits);
           if (spec.linux?.seccomp !== undefined) store.saveProfile(runtime.root, id, spec.linux.seccomp);
           store.save(runtime.root, record!);
-          store.removeIntent(runtime.root, id);
           runtime.debug("init: closing the pipe to signal completion");
         },
       },

@@ -1,4 +1,6 @@
 /** What state.json says of a new container. */
+import { call } from "../../ffi/call.ts";
+import { Memory } from "../../ffi/memory.ts";
 import { NAMESPACES } from "../abi/flags.ts";
 import { cgroupPaths } from "../cgroup/paths.ts";
 import { type CreateRequest, namespacesOf, rootfsDirectory } from "../plan/recipe.ts";
@@ -126,8 +128,16 @@ export const withLimits = (record: StateRecord, limits: ResourcesRecord): StateR
   config: { ...record.config, cgroups: { ...record.config.cgroups, ...limits } },
 });
 
-/** RFC 3339 in UTC, as Go writes it: without the fraction's trailing zeros. */
-const now = () => new Date().toISOString().replace(/\.?0+Z$/, "Z");
+const CLOCK_REALTIME = 0;
+
+/** RFC 3339 in UTC with nanoseconds, as Go writes it: without the fraction's trailing zeros. */
+function now(): string {
+  const time = new Memory(16);
+  call("clock_gettime", CLOCK_REALTIME, time);
+  const [seconds, nanoseconds] = [time.view.getBigInt64(0, true), time.view.getBigInt64(8, true)];
+  const fraction = String(nanoseconds).padStart(9, "0").replace(/0+$/, "");
+  return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}${fraction === "" ? "" : "." + fraction}Z`;
+}
 
 const mappings = (list: IdMappings | undefined) =>
   list?.map(({ containerID, hostID, size }) => ({ container_id: containerID, host_id: hostID, size })) ?? null;

@@ -12,11 +12,11 @@ const ROOT_MODE = 0o700;
 const CONTAINER_MODE = 0o711;
 const RECORD_MODE = 0o600;
 
-const INTENT = "creating.json";
+const INTENT = "intent.json";
 const DRAFT = "state-draft.json";
 const PROFILE = "seccomp.json";
 
-/** What has to be removed when a create is killed. */
+/** What has to be removed when a create is killed, or the record is damaged. */
 export type Intent = Pick<StateRecord, "id" | "cgroup_paths"> & Partial<RareRecord>;
 
 export const DOES_NOT_EXIST = "container does not exist";
@@ -141,15 +141,13 @@ export function save(root: string, record: StateRecord): void {
 }
 
 /**
- * Records what is about to be made, straight into its place: when the file is cut short, nothing was made yet. Until the
- * container is complete it "does not exist" for others; only deleting looks here, for what a killed create left.
+ * Records what is about to be made, straight into its place: when the file is cut short, nothing was made yet. Without a
+ * record beside it the container "does not exist" for others; only deleting looks here, for what a killed create left, or
+ * for a container whose record cannot be read.
  */
 export const saveIntent = (root: string, intent: Intent): void => write(root, intent.id, INTENT, intent);
 
-/** The container is complete: its record stands for itself. */
-export const removeIntent = (root: string, id: string): void => removeFile(`${directoryOf(root, id)}/${INTENT}`);
-
-/** What a create that never came to its end was about to make; undefined when there is nothing. */
+/** What create was about to make; undefined when there is nothing. */
 export function loadIntent(root: string, id: string): Intent | undefined {
   try {
     const intent = JSON.parse(Deno.readTextFileSync(`${directoryOf(root, id)}/${INTENT}`));
