@@ -10,6 +10,8 @@ const SUITES = ["unit", "golden", "init", "integration", "clients"];
 const PACKAGES: Readonly<Record<string, string>> = {
   "/bin/busybox": "busybox-static",
   "/usr/sbin/runc": "runc",
+  "/usr/bin/strace": "strace",
+  "/usr/bin/ps": "procps",
   "/usr/bin/containerd": "containerd",
   "/usr/sbin/dockerd": "docker.io",
   "/usr/bin/qemu-aarch64-static": "qemu-user-static",
