@@ -23,7 +23,7 @@ export function isFrozen(paths: CgroupPaths = {}): boolean {
 export async function freeze(paths: CgroupPaths): Promise<void> {
   const isV2 = versionOf(paths) === "v2";
   const directory = isV2 ? paths[""] : paths["freezer"];
-  if (directory === undefined) throw new RunkError("the freezer cgroup controller is not mounted");
+  if (directory === undefined) throw new RunkError("cannot toggle freezer: cgroups not configured for container");
   try {
     for (let i = 1; i <= TRIES; i++) {
       if (!isV2 && i % TRIES_PER_THAW === 0) thaw(paths);

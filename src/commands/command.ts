@@ -66,6 +66,18 @@ export function cgroupManager(globals: Options): CgroupManager {
   return globals.bool("systemd-cgroup") ? "systemd" : name as CgroupManager;
 }
 
+/** Whether missing rights over cgroups are forgiven: --rootless, or whoever is not root in the initial user namespace. */
+export function isRootless(globals: Options): boolean {
+  const asked = globals.string("rootless");
+  if (asked === "true" || asked === "false") return asked === "true";
+  if (Deno.uid() !== 0) return true;
+  try {
+    return !/^\s*0\s+0\s+4294967295\s*$/.test(Deno.readTextFileSync("/proc/self/uid_map"));
+  } catch {
+    return false;
+  }
+}
+
 /** The path as it is now, whatever directory later steps run in. */
 export function absolute(path: string): string {
   if (path === "" || path.startsWith("/")) return path;

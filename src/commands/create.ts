@@ -3,7 +3,7 @@ import { bundleDirectory } from "../bundle/open.ts";
 import { create, prepare } from "../container/create.ts";
 import { detachedStdio } from "../container/run.ts";
 import { checkTerminal } from "../process/stdio.ts";
-import { absolute, cgroupManager, type Command, type Context, STREAM_FLAGS } from "./command.ts";
+import { absolute, cgroupManager, type Command, type Context, isRootless, STREAM_FLAGS } from "./command.ts";
 import type { Flag } from "./flags.ts";
 
 /** Of create, run and plan. */
@@ -31,6 +31,7 @@ export const CREATE_FLAGS: readonly Flag[] = [
 export function createOptions({ globals, options, operands }: Context) {
   return {
     cgroupManager: cgroupManager(globals),
+    rootless: isRootless(globals),
     id: operands[0]!,
     bundle: bundleDirectory(options.string("bundle")),
     configFile: absolute(options.string("config")) || undefined,

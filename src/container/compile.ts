@@ -30,7 +30,7 @@ export async function compile(
   const warnings: string[] = [];
   checkSpec(spec, { noPivot: request.noPivot }, (message) => warnings.push(message));
   if (request.cgroups.length === 0 && facts.cgroups.version !== "none" && spec.linux?.resources !== undefined) {
-    warnings.push("cgroups are disabled: ignoring all limits and device rules [config.json /linux/resources]");
+    warnings.push("without cgroups, all limits and device rules are ignored [config.json /linux/resources]");
   }
   for (const path of facts.cgroups.version === "v2" ? unsupportedV2(spec.linux?.resources ?? {}) : []) {
     warnings.push(`cgroup v2 has nothing for this, it is ignored [config.json ${path}]`);

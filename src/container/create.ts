@@ -44,6 +44,8 @@ export interface CreateOptions {
   readonly attended: boolean;
   readonly gate: CreateRequest["gate"];
   readonly cgroupManager: CgroupManager;
+  /** The caller may not have all rights over cgroups: the container goes without those it cannot have. */
+  readonly rootless?: boolean;
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
   readonly preserveFds?: number;
@@ -75,6 +77,8 @@ export interface Prepared {
   readonly rare: RareRecord | undefined;
   /** Has systemd make the cgroups with a process in them. */
   readonly startUnit: ((pid: number) => Promise<void>) | undefined;
+  /** See CreateOptions. */
+  readonly rootless: boolean;
 }
 
 /**
@@ -111,11 +115,16 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   const unit = options.cgroupManager === "systemd"
     ? await (await import("./systemd.ts")).unitFor(runtime, facts.cgroups, spec, id)
     : undefined;
+  let cgroups = unit?.directories ?? (isDisabled ? [] : cgroupDirectories(facts.cgroups, cgroupsPath, id));
+  if (options.rootless && unit === undefined) {
+    const { reachableCgroups } = await import("../cgroup/rootless.ts");
+    cgroups = reachableCgroups(cgroups, { cgroupsPath, resources: spec.linux?.resources });
+  }
   const request: CreateRequest = {
     id,
     bundle,
     stateDirectory,
-    cgroups: unit?.directories ?? (isDisabled ? [] : cgroupDirectories(facts.cgroups, cgroupsPath, id)),
+    cgroups,
     systemd: unit?.kind,
     stdio: isTerminal ? "terminal" : options.attended ? "pipes" : "inherit",
     gate: options.gate,
@@ -155,6 +164,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
       const { startContainerUnit } = await import("./systemd.ts");
       await startContainerUnit(unit, spec, pid, facts.cgroups.version);
     }),
+    rootless: options.rootless ?? false,
   };
 }
 
@@ -221,6 +231,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
       meanwhile: async () => {
         records = await import("./new_record.ts");
         record = records.newRecord(spec, request, prepared.rare, prepared.configFile);
+        if (prepared.rootless) record = records.asRootless(record);
         limits = limitsOf(spec);
         await options.meanwhile?.();
       },

@@ -122,6 +122,13 @@ export const withProcess = (record: StateRecord, pid: number, start: number): St
   ),
 });
 
+/** The record of a container whose maker may not have all rights over cgroups. */
+export const asRootless = (record: StateRecord): StateRecord => ({
+  ...record,
+  rootless: true,
+  config: { ...record.config, rootless_cgroups: true, cgroups: { ...record.config.cgroups, Rootless: true } },
+});
+
 /** The record with its limits. */
 export const withLimits = (record: StateRecord, limits: ResourcesRecord): StateRecord => ({
   ...record,

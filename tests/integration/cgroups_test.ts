@@ -426,15 +426,49 @@ test("with --cgroup-manager disabled a container stays in the caller's cgroups",
   await using box = await boxWith({ pids: { limit: 5 } });
   const disabled = ["--cgroup-manager", "disabled"];
   const { stderr } = await box.ok([...disabled, "run", "-d", box.id]);
-  assert.match(stderr, /cgroups are disabled: ignoring all limits and device rules/);
+  assert.match(stderr, /without cgroups, all limits and device rules are ignored/);
   const { pid } = await box.state();
   assert.equal(Deno.readTextFileSync(`/proc/${pid}/cgroup`), Deno.readTextFileSync("/proc/self/cgroup"));
-  assert.match((await box.runk(["pause", box.id])).stderr, /freezer cgroup controller is not mounted|no cgroup/);
+  assert.match(
+    (await box.runk(["pause", box.id])).stderr,
+    /cannot toggle freezer: cgroups not configured for container/,
+  );
   await box.ok(["exec", box.id, "true"]);
   await box.ok([...disabled, "delete", "--force", box.id]);
   const wrong = await box.runk(["--cgroup-manager", "other", "run", box.id]);
   assert.match(wrong.stderr, /invalid --cgroup-manager \\"other\\": expected cgroupfs, systemd, disabled/);
 });
+
+test(
+  "without access to cgroups a container is made with --rootless, unless it has limits or a place for them",
+  NEEDS,
+  async () => {
+    await using box = await Box.create({ script: "echo up" });
+    const readOnly = async (...args: string[]) => {
+      const script =
+        `sed -n 's/.* \\(\\/sys\\/fs\\/cgroup\\/[^ ]*\\) .* - cgroup2\\{0,1\\} .*/\\1/p' /proc/self/mountinfo |
+      while read -r at; do mount -o remount,bind,ro "$at"; done; exec "$@"`;
+      const { code, stdout, stderr } = await new Deno.Command("unshare", {
+        args: ["--mount", "sh", "-c", script, "sh", RUNK, "--root", box.root, ...args],
+        cwd: box.directory,
+        stdin: "null",
+      }).output();
+      const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes)) as [string, string];
+      return { status: code, stdout: out, stderr: err };
+    };
+    assert.match((await readOnly("run", box.id)).stderr, /cannot make the cgroup \/sys\/fs\/cgroup\S+: .*\(EROFS\)/);
+    const { status, stdout, stderr } = await readOnly("--rootless=true", "run", box.id);
+    assert.deepEqual([status, stdout], [0, "up\n"], stderr);
+    await box.write((c) => (c.linux.resources.pids = { limit: 5 }));
+    const limited = await readOnly("--rootless=true", "run", box.id);
+    assert.match(limited.stderr, /cannot set pids limit: container could not join or create cgroup/);
+    await box.write((c) => {
+      c.process.terminal = false;
+      c.linux.cgroupsPath = "/runk-test-nowhere";
+    });
+    assert.match((await readOnly("--rootless=true", "run", box.id)).stderr, /cannot make the cgroup .*\(EROFS\)/);
+  },
+);
 
 /** Processes that never stop forking, each a moment too late for a list of pids. */
 const FORK_BOMB = "for i in 1 2 3 4 5 6 7 8; do (while :; do (sleep 0.01 &); done) & done; exec sleep 1000";

@@ -21,13 +21,18 @@ const PATH = "/linux/cgroupsPath";
  * Host lane: limits of the directories, which are made.
  * @throws {RunkError} for a limit whose controller is not mounted
  */
-export function limitV1({ host, spec, request: { cgroups } }: Recipe, resources: Resources, made: MadeFlag): void {
+export function limitV1(
+  { host, spec, facts, request: { cgroups } }: Recipe,
+  resources: Resources,
+  made: MadeFlag,
+): void {
   const writes = writesV1(resources);
   const missing = writes.find(({ controller }) => !cgroups.some(({ controllers }) => controllers.includes(controller)));
   if (missing !== undefined) {
-    throw new RunkError(
-      `cannot set ${missing.controller} limit: the ${missing.controller} controller is not mounted [config.json ${missing.path}]`,
-    );
+    const { controller, path } = missing;
+    const isMounted = facts.cgroups.mounts.some(({ controllers }) => controllers.includes(controller));
+    const why = isMounted ? "container could not join or create cgroup" : `the ${controller} controller is not mounted`;
+    throw new RunkError(`cannot set ${controller} limit: ${why} [config.json ${path}]`);
   }
   for (const directory of cgroups) {
     for (const controller of directory.controllers) {
