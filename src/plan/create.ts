@@ -63,6 +63,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   requireSelinux(host, process.selinuxLabel, "/process/selinuxLabel");
   requireSelinux(host, spec.linux?.mountLabel, "/linux/mountLabel");
   openNamespaces(recipe);
+  kernel.refuseHostsSysctls(recipe);
   const hasUnit = request.systemd !== undefined;
   if (!hasUnit) makeCgroups(recipe); // limits before anyone is in: a limit below the usage would fail
   makeStartGate(recipe);

@@ -7,7 +7,7 @@ import { Box, type Config, RUNK } from "../support/box.ts";
 import { run } from "../support/runk.ts";
 import { test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const ALL_SETS = ["bounding", "effective", "permitted"];
 
 async function sh(script: string, cwd = "/") {
@@ -216,6 +216,37 @@ test("no name of a sysctl leads out of its namespace's directory", ROOT, async (
     const { status, stderr } = await box.runk(["run", box.id]);
     assert.equal(status, 1, key);
     assert.match(stderr, /\[config.json \/linux\/sysctl\//, key);
+  }
+});
+
+test("sysctls of a network that is joined by path are not the host's", [...ROOT, "command:unshare"], async () => {
+  await using box = await Box.create();
+  const write = (path: string) =>
+    box.write((c) => {
+      c.process.terminal = false;
+      c.process.args = ["cat", "/proc/sys/net/ipv4/ip_default_ttl"];
+      c.linux.sysctl = { "net.ipv4.ip_default_ttl": "77" };
+      c.linux.namespaces.find(({ type }: Config) => type === "network").path = path;
+    });
+  await write("/proc/self/ns/net");
+  const { status, stderr } = await box.runk(["run", box.id]);
+  assert.equal(status, 1);
+  assert.match(
+    stderr,
+    /not allowed in host network namespace.*\[config.json \/linux\/sysctl\/net.ipv4.ip_default_ttl\]/,
+  );
+  const holder = new Deno.Command("unshare", { args: ["--net", "sleep", "100"] }).spawn();
+  try {
+    const network = `/proc/${holder.pid}/ns/net`;
+    await until(
+      "there is another network",
+      () => Deno.readLinkSync(network) !== Deno.readLinkSync("/proc/self/ns/net"),
+    );
+    await write(network);
+    assert.equal((await box.ok(["run", box.id])).stdout, "77\n");
+  } finally {
+    holder.kill("SIGKILL");
+    await holder.status;
   }
 });
 

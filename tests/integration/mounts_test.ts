@@ -4,9 +4,9 @@
  */
 import assert from "node:assert/strict";
 import { Box, type Config, makeRootfs } from "../support/box.ts";
-import { test } from "../support/test.ts";
+import { type Need, test } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1", "command:runc"] as const;
+const ROOT: readonly Need[] = ["root", "cgroups", "command:runc"];
 
 /** A container that shows itself. Numbers that differ from run to run (ids of mounts, devices, peer groups) are left out. */
 const LOOK = [
@@ -37,6 +37,7 @@ interface Case {
   readonly cleanup?: (box: Box) => void | Promise<void>;
   /** Shell lines that show more. */
   readonly look?: string;
+  readonly needs?: readonly Need[];
   /** Takes out of runc's answer where runk is right to differ; the case says why. */
   readonly change?: (rest: string) => string;
 }
@@ -76,7 +77,7 @@ function assertSameLines(runk: string, runc: string): void {
 
 /** A test that both runtimes make the same container of a config. */
 function same(name: string, options: Case): void {
-  test(`${name}: the container sees the same as under runc`, ROOT, async () => {
+  test(`${name}: the container sees the same as under runc`, [...ROOT, ...(options.needs ?? [])], async () => {
     const { runc, runk } = await sideBySide(options);
     assert.equal(runc.status, 0, `runc: ${runc.stderr}${runc.rest}`);
     assert.equal(runk.status, 0, `runk: ${runk.stderr}${runk.rest}`);
@@ -226,22 +227,20 @@ same("a file system option of more than 255 bytes", {
       c,
     ),
 });
-for (const namespace of [false, true]) {
-  for (const option of ["ro", "rw"]) {
-    same(`cgroup v1 ${option} ${namespace ? "with" : "without"} a cgroup namespace`, {
-      config: (c) => {
-        c.linux.namespaces = c.linux.namespaces.filter(({ type }: Config) => type !== "cgroup");
-        if (namespace) c.linux.namespaces.push({ type: "cgroup" });
-        c.mounts.find(({ type }: Config) => type === "cgroup").options = [
-          "nosuid",
-          "noexec",
-          "nodev",
-          "relatime",
-          option,
-        ];
-      },
-      look: "ls -ln /sys/fs/cgroup; cat /proc/self/cgroup",
-    });
+for (const version of ["1", "2"] as const) {
+  for (const namespace of [false, true]) {
+    for (const option of ["ro", "rw"]) {
+      same(`cgroup v${version} ${option} ${namespace ? "with" : "without"} a cgroup namespace`, {
+        needs: [`cgroup${version}`],
+        config: (c) => {
+          c.linux.namespaces = c.linux.namespaces.filter(({ type }: Config) => type !== "cgroup");
+          if (namespace) c.linux.namespaces.push({ type: "cgroup" });
+          const options = ["nosuid", "noexec", "nodev", "relatime", option];
+          c.mounts.find(({ type }: Config) => type === "cgroup").options = options;
+        },
+        look: "ls -ln /sys/fs/cgroup | head -20; cat /proc/self/cgroup",
+      });
+    }
   }
 }
 same("devices with modes and owners, below new directories too", {
@@ -340,7 +339,7 @@ async function seen(script: string, { config, setup, cleanup }: Omit<Case, "look
     await cleanup?.(box);
   }
 }
-const NEEDS = ["root"] as const;
+const NEEDS = ["root", "cgroups"] as const;
 const withUserNamespace = (c: Config) => {
   c.linux.namespaces.push({ type: "user" });
   c.linux.uidMappings = c.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
@@ -561,5 +560,108 @@ test(
       },
     }, 1);
     assert.match(other, /something else is there already.*\[config.json \/mounts\/7\]/);
+  },
+);
+
+/** What only the kernel, or the bundle's files, can refuse: where, and in which words. */
+const REFUSED: readonly [name: string, config: (c: Config, box: Box) => void, path: string, words: RegExp][] = [
+  [
+    "an unknown file system",
+    add({ destination: "/tmp", type: "nosuchfs", source: "x" }),
+    "/mounts/7",
+    /fsopen\(.*nosuchfs.*no such device/,
+  ],
+  [
+    "an option that the file system does not know",
+    add({ destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["nosuch=1"] }),
+    "/mounts/7",
+    /tmpfs: Unknown parameter 'nosuch'/,
+  ],
+  [
+    "a value that the file system does not take",
+    add({ destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["size=wide"] }),
+    "/mounts/7",
+    /tmpfs: Bad value for 'size'/,
+  ],
+  [
+    "an overlay of a directory that is not there",
+    add({ destination: "/tmp", type: "overlay", source: "overlay", options: ["lowerdir=/no/such/dir"] }),
+    "/mounts/7",
+    /error mounting .*overlay.*no such file or directory/,
+  ],
+  ["a source that is not there", add(bind("no-such", "/tmp")), "/mounts/7", /error mounting .*no-such.*no such file/],
+  ["a destination below a file", add(bind("tree", "/etc/passwd/x")), "/mounts/7", /not a directory/],
+  ["a directory on a file", add(bind("tree", "/etc/passwd")), "/mounts/7", /error mounting .*tree.*not a directory/],
+  ["a file on a directory", add(bind("file", "/etc")), "/mounts/7", /error mounting .*file.*not a directory/],
+  ["a destination in a loop of links", add(bind("tree", "/loop/x")), "/mounts/7", /too many levels of symbolic links/],
+  [
+    "a destination that is missing on a read-only mount",
+    add(bind("tree", "/tmp", "ro"), bind("file", "/tmp/new")),
+    "/mounts/8/destination",
+    /make mountpoint .*\/tmp\/new.*read-only file system/,
+  ],
+  [
+    "a device below a file",
+    (c) => c.linux.devices = [{ path: "/etc/passwd/x", type: "c", major: 1, minor: 3 }],
+    "/linux/devices/0",
+    /error creating device nodes in .*\/etc\/passwd.*not a directory/,
+  ],
+  [
+    "a masked path in a loop of links",
+    (c) => c.linux.maskedPaths.push("/loop"),
+    "/linux/maskedPaths/10",
+    /mask path.*too many levels/,
+  ],
+  [
+    "a read-only path in a loop of links",
+    (c) => c.linux.readonlyPaths.push("/loop/x"),
+    "/linux/readonlyPaths/5",
+    /read-only.*too many levels/,
+  ],
+  [
+    "a sysctl that the kernel does not have",
+    (c) => c.linux.sysctl = { "net.no.such": "1" },
+    "/linux/sysctl/net.no.such",
+    /cannot set sysctl net.no.such=1.*no such file/,
+  ],
+  [
+    "a value that a sysctl does not take",
+    (c) => c.linux.sysctl = { "net.ipv4.ip_default_ttl": "many" },
+    "/linux/sysctl/net.ipv4.ip_default_ttl",
+    /cannot set sysctl.*invalid argument/,
+  ],
+  [
+    "a host name that is too long",
+    (c) => c.hostname = "h".repeat(65),
+    "/hostname",
+    /set the host name.*invalid argument/,
+  ],
+  ["a rootfs that is not there", (c) => c.root.path = "no-such", "/root/path", /no such file or directory/],
+  ["a rootfs that is a file", (c) => c.root.path = "file", "/root/path", /not a directory/],
+];
+
+test(
+  "what the kernel refuses of mounts, devices and paths fails with its words and the place, and leaves nothing",
+  NEEDS,
+  async () => {
+    const failures: string[] = [];
+    for (const [name, config, path, words] of REFUSED) {
+      await using box = await Box.create();
+      await sources(box);
+      await sh(`ln -s loop ${box.rootfs}/loop`);
+      await box.write((c) => {
+        c.process.terminal = false;
+        c.process.args = ["true"];
+        c.root.readonly = false;
+        config(c, box);
+      });
+      const { status, stderr } = await box.runk(["run", box.id]);
+      if (status !== 1 || !words.test(stderr) || !stderr.includes(`[config.json ${path}]`)) {
+        failures.push(
+          `${name}: ${status} ${stderr}`,
+        );
+      }
+    }
+    assert.equal(failures.join("\n"), "");
   },
 );

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Box, busybox, type Config, newId } from "../support/box.ts";
 import { test } from "../support/test.ts";
 
-const ROOT = ["root"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 async function sh(script: string): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command("sh", { args: ["-ec", script] }).output();

@@ -8,7 +8,7 @@ import { Box, type Config } from "../support/box.ts";
 import { flip } from "../support/flipper.ts";
 import { test } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const CONTAINERS = 20;
 const FLIPS_LEAST = 1000;
 

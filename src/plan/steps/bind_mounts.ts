@@ -4,8 +4,9 @@
  */
 import { AT, AT_FDCWD, FS_MAGIC, MS, OPEN_TREE, S, S_IFMT, STATX, STATX_FIELD, STATX_SIZE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
-import { type Lane, slot, text } from "../builder.ts";
+import { type Lane, type PlanBuilder, slot, text } from "../builder.ts";
 import type { Recipe } from "../recipe.ts";
+import type { LaneName } from "../types.ts";
 import { components, makeMissing, type Making, openBeneath } from "./beneath.ts";
 import { mapMountIds } from "./idmapped_mounts.ts";
 import { attach, changeAttributes, mountEntries, type MountEntry, openDestination, refuseProcfs } from "./mounts.ts";
@@ -107,9 +108,45 @@ export function mountBind(recipe: Recipe, entry: MountEntry): void {
   else refuseProcfs(box, entry);
   const asked = options.flags & ~(MS.BIND | MS.REC | MS.REMOUNT);
   if (asked !== 0 || options.cleared !== 0) changeAttributes(box, source, options);
-  attach(recipe, entry, source);
+  attach(recipe, entry, source, explainRefusal(box, entry, source));
   box.close(source);
   box.label(done);
+}
+
+const refusals = new WeakMap<PlanBuilder, { item: string; path: string }[]>();
+const REFUSED = "a mount was refused";
+
+/**
+ * A label for a refused mount: a directory on a file, or a file on a directory, is what the kernel calls an invalid
+ * argument, and runc, whose words clients match, "not a directory".
+ */
+function explainRefusal({ builder: b, name }: Lane, { mount, index }: MountEntry, source: string): string {
+  let items = refusals.get(b);
+  if (items === undefined) refusals.set(b, items = addRefusal(b, name));
+  const item = `${JSON.stringify(mount.source)} to rootfs at ${JSON.stringify(mount.destination)}`;
+  const label = b.unique("refused");
+  const lane = b.section(name, label);
+  lane.task("say why the kernel refuses the mount", { path: `/mounts/${index}` });
+  lane.set("index", items.push({ item, path: `/mounts/${index}` }) - 1).set("refused", slot(source)).jump(REFUSED);
+  return label;
+}
+
+function addRefusal(b: PlanBuilder, name: LaneName): { item: string; path: string }[] {
+  const items: { item: string; path: string }[] = [];
+  const lane = b.section(name, REFUSED);
+  const statx = b.buffer("statx", STATX_SIZE);
+  const error = "error mounting {item}";
+  const differ = b.unique("differ");
+  lane.task("say why the kernel refuses a mount", { error, each: items });
+  for (const [at, fd] of [["mode", "refused"], ["other", "destination"]] as const) {
+    const [directory, done] = [b.unique("directory"), b.unique("kind")];
+    lane.sys("statx", [slot(fd), text(""), AT.EMPTY_PATH, STATX.TYPE, statx]).load("char", 2, statx, STATX_FIELD.mode);
+    lane.jump(directory, { left: slot("char"), is: "==", right: S.IFDIR, mask: S_IFMT });
+    lane.set(at, 0).jump(done).label(directory).set(at, 1).label(done);
+  }
+  lane.jump(differ, { left: slot("mode"), is: "!=", right: slot("other") });
+  lane.fail(error, undefined, E.INVAL).label(differ).fail(error, undefined, E.NOTDIR);
+  return items;
 }
 
 /** Makes the symlink that the source is; one that is there already must have the same text. */

@@ -1,9 +1,10 @@
 /** Settings of the container's own kernel namespaces: loopback, host name, sysctl; and a procfs of the runtime's own. */
-import { AF, AT_FDCWD, FSMOUNT, FSOPEN, IOCTL, MOUNT_ATTR, SOCK } from "../../abi/flags.ts";
-import { FSCONFIG } from "../../abi/flags.ts";
+import { AF, AT, AT_FDCWD, FSCONFIG, FSMOUNT, FSOPEN, IOCTL, MOUNT_ATTR, SOCK } from "../../abi/flags.ts";
+import { STATX, STATX_FIELD, STATX_SIZE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import { bytes, type Lane, size, slot, text } from "../builder.ts";
 import { isNew, type Recipe } from "../recipe.ts";
+import { joined } from "./namespaces.ts";
 
 const IFREQ_SIZE = 40;
 const IFR_FLAGS = 16;
@@ -49,6 +50,26 @@ export function setNames({ box, spec }: Recipe): void {
     box.task("set the domain name", { path: "/domainname" });
     box.sys("setdomainname", [text(spec.domainname), size(spec.domainname)]);
   }
+}
+
+/** Host lane: a network namespace that is joined by path and is the caller's own has the host's sysctls. */
+export function refuseHostsSysctls({ b, host, namespaces, spec }: Recipe): void {
+  const network = namespaces.get("network");
+  const key = Object.keys(spec.linux?.sysctl ?? {}).find((key) => /^net[./]/.test(key));
+  if (network?.path === undefined || key === undefined) return;
+  const error = `sysctl ${JSON.stringify(key)} not allowed in host network namespace`;
+  const statx = b.buffer("statx", STATX_SIZE);
+  const other = b.unique("other network");
+  host.task("check that the network whose sysctls are set is not the host's", {
+    path: `/linux/sysctl/${key.replaceAll("/", "~1")}`,
+    error,
+  });
+  host.sys("statx", [slot(joined("network")), text(""), AT.EMPTY_PATH, STATX.INO, statx]);
+  host.load("inode", 8, statx, STATX_FIELD.ino);
+  host.sys("statx", [AT_FDCWD, text("/proc/self/ns/net"), 0, STATX.INO, statx]);
+  host.load("own inode", 8, statx, STATX_FIELD.ino);
+  host.jump(other, { left: slot("inode"), is: "!=", right: slot("own inode") });
+  host.fail(error).label(other);
 }
 
 /** Container lane: sysctl, through the runtime's own procfs. checks.ts has seen to it that each belongs to a namespace. */

@@ -200,9 +200,18 @@ export function changeAttributes(lane: Lane, mount: string, options: MountOption
   lane.sys("mount_setattr", [...target, mountAttr(set, lifted), MOUNT_ATTR_SIZE]).label(done);
 }
 
-/** Puts the mount in a slot on slot "destination", then sets what holds for the tree and its propagation. */
-export function attach({ box }: Recipe, { options }: Pick<MountEntry, "options">, mount: string): void {
-  box.sys("move_mount", [slot(mount), text(""), slot("destination"), text(""), ONTO]);
+/**
+ * Puts the mount in a slot on slot "destination", then sets what holds for the tree and its propagation.
+ * @param refused label to go to when the two do not fit (EINVAL)
+ */
+export function attach(
+  { box }: Recipe,
+  { options }: Pick<MountEntry, "options">,
+  mount: string,
+  refused?: string,
+): void {
+  const onRefusal = refused === undefined ? {} : { tolerate: [E.INVAL], to: refused };
+  box.sys("move_mount", [slot(mount), text(""), slot("destination"), text(""), ONTO], onRefusal);
   box.close("destination");
   if (options.recursive !== undefined) {
     const { set, clear } = options.recursive;
