@@ -53,3 +53,12 @@ export function osErrorNumber(error: unknown): number | undefined {
   const match = error instanceof Error ? /\(os error (\d+)\)/.exec(error.message) : null;
   return match ? Number(match[1]) : undefined;
 }
+
+const GO_ESCAPES: Readonly<Record<string, string>> = { "07": "\\a", "0b": "\\v" };
+
+/** A text in quotes as Go's %q writes it: as JSON does, but for control characters. */
+export const goQuoted = (text: string): string =>
+  JSON.stringify(text).replace(
+    /\\(u00([01][0-9a-f])|.)|\x7f/g,
+    (all, _, hex) => all === "\x7f" ? "\\x7f" : hex === undefined ? all : GO_ESCAPES[hex] ?? `\\x${hex}`,
+  );

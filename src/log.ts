@@ -1,5 +1,5 @@
 /** Log lines in runc's two formats. Source: logrus's text and JSON formatters, which runc's clients parse. */
-import { RunkError } from "./errors.ts";
+import { describeFileError, goQuoted, RunkError } from "./errors.ts";
 
 export type Level = "debug" | "info" | "warning" | "error" | "fatal";
 
@@ -27,7 +27,7 @@ export function openLog({ path, format, debug }: LogOptions): Log {
     try {
       file = Deno.openSync(path, { create: true, append: true, mode: 0o644 });
     } catch (error) {
-      throw new RunkError(`cannot open the log ${path}`, { cause: error });
+      throw new RunkError(describeFileError("open", path, error));
     }
   }
   return {
@@ -59,8 +59,8 @@ function terminalLine(level: Level, message: string): string {
   return `\x1b[${COLOURS[level]}m${level.slice(0, 4).toUpperCase()}\x1b[0m[${seconds}] ${message.padEnd(44)} `;
 }
 
-/** A value of a text line: bare when it is simple, else as Go's %q writes it. */
-const quoted = (text: string) => (text !== "" && /^[A-Za-z0-9\-._/@^+]*$/.test(text) ? text : JSON.stringify(text));
+/** A value of a text line: bare when it is simple, else quoted. */
+const quoted = (text: string) => (text !== "" && /^[A-Za-z0-9\-._/@^+]*$/.test(text) ? text : goQuoted(text));
 
 /** RFC 3339 with seconds, in the local zone. */
 function timestamp(now = new Date()): string {

@@ -1,7 +1,7 @@
 /** runk kill */
 import { signalNumber } from "../abi/names.ts";
 import { kill, NOT_RUNNING } from "../container/kill.ts";
-import { RunkError } from "../errors.ts";
+import { goQuoted, RunkError } from "../errors.ts";
 import type { Command } from "./command.ts";
 
 export const command: Command = {
@@ -18,7 +18,7 @@ EXAMPLE:
    # runk kill box KILL`,
   run: async ({ runtime, options, operands: [id, text = "SIGTERM"] }) => {
     const signal = signalNumber(text || "SIGTERM");
-    if (signal === undefined) throw new RunkError(`unknown signal ${JSON.stringify(text)}`);
+    if (signal === undefined) throw new RunkError(`unknown signal ${goQuoted(text)}`);
     try {
       await kill(runtime, id!, signal);
     } catch (error) {

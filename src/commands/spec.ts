@@ -36,7 +36,7 @@ https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md.`,
     try {
       Deno.writeTextFileSync(path, formatJson(spec, "\t"), { createNew: true });
     } catch (error) {
-      if (error instanceof Deno.errors.AlreadyExists) throw new RunkError(`File ${path} exists. Remove it first`);
+      if (error instanceof Deno.errors.AlreadyExists) throw new RunkError("File config.json exists. Remove it first");
       throw new RunkError(`cannot write ${path}`, { cause: error });
     }
   },
