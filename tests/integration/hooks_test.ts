@@ -227,13 +227,13 @@ test("a startContainer hook that fails ends the container before its program", R
   await box.write((c) => {
     c.process.terminal = false;
     c.process.args = ["sh", "-c", "echo the program"];
-    c.hooks = { startContainer: [hook("exit 1")] };
+    c.hooks = { startContainer: [hook("echo why >&2; exit 1")] };
   });
   const { status, stdout, stderr } = await box.runk(["run", box.id]);
   assert.deepEqual({ status, stdout, stderr }, {
     status: 255,
     stdout: "",
-    stderr: "error running startContainer hook #0 (/bin/sh)\n",
+    stderr: "why\nerror running startContainer hook #0: /bin/sh\n",
   });
 });
 
@@ -299,4 +299,28 @@ test("hooks that say a lot, or leave a child with their output, hold no one up",
     }
     return true;
   });
+});
+
+test("a hook may enter the container's mount namespace and mount more at the rootfs's path", ROOT, async () => {
+  for (
+    const [kind, propagation] of [["prestart", "rslave"], ["createRuntime", "slave"], ["createContainer", "slave"]]
+  ) {
+    await using box = await Box.create({ script: "cat /tmp/of-host" });
+    await Deno.writeTextFile(`${box.directory}/file`, "of the host\n");
+    await Deno.writeTextFile(`${box.rootfs}/tmp/of-host`, "");
+    const [from, to] = [`${box.directory}/file`, `${box.rootfs}/tmp/of-host`];
+    // The pid is the only digits behind "pid".
+    const enter = `nsenter --mount --target "$(sed 's/.*"pid":\\([0-9]*\\).*/\\1/')"`;
+    const script = `${kind === "createContainer" ? "" : enter} mount --bind ${from} ${to}`;
+    await box.write((c) => {
+      c.process.terminal = false;
+      c.process.args = ["cat", "/tmp/of-host"];
+      c.linux.rootfsPropagation = propagation;
+      c.hooks = { [kind!]: [hook(script)] };
+    });
+    for (const flags of [[], ["--no-pivot"]]) {
+      assert.equal((await box.ok(["run", ...flags, box.id])).stdout, "of the host\n", `${kind} ${flags}`);
+    }
+    assert.equal(await Deno.readTextFile(to), "", "the host's own tree is as it was");
+  }
 });

@@ -75,7 +75,7 @@ export function runHooks(lane: Lane, options: HookOptions): void {
   const fallback = isEntries(options.environment)
     ? arrayOf(options.environment, "the caller's environment")
     : options.environment;
-  const lines = hooks.map(({ path }, i) => `error running ${kind} hook #${i} (${path})\n`);
+  const lines = hooks.map(({ path }, i) => `error running ${kind} hook #${i}: ${path}\n`);
   lane.each(
     items(options),
     hooks.map(({ path, args, env, timeout }, i) => [
@@ -179,9 +179,18 @@ function waitForHook(lane: Lane, { kind, reports, files = [] }: HookOptions, tim
   lane.jump(closed, { left: slot("hook status"), is: "==", right: 0 });
   lane.label(failed);
   if (reports) quoteHook(lane, files);
+  else if (!files.includes("stderr")) repeatHook(lane);
   lane.fail(`error running ${kind} hook {item}`);
   lane.label(closed).close("hook pidfd", "hook stdout", "hook stderr");
   lane.jump(next);
+}
+
+/** Says what the hook said, to the container's standard error: no one else is left to hear it. */
+function repeatHook(lane: Lane): void {
+  const words = lane.builder.buffer("hook's own words", QUOTED);
+  lane.sys("lseek", [slot("hook stderr"), 0, 0]);
+  lane.sys("read", [slot("hook stderr"), words, QUOTED], { out: "length" });
+  lane.sys("write", [2, words, slot("length")], { tolerate: [E.BADF, E.PIPE, E.AGAIN, E.IO] });
 }
 
 /** Sends how the hook ended and what it said. */

@@ -66,22 +66,45 @@ export function leaveHostsPeers(recipe: Recipe): void {
 }
 
 /**
- * Container lane: the rootfs becomes a mount on top of "/" (in slot "rootfs"): its path is looked up once, and pivot_root
- * needs a mount, not a particular place for it.
+ * Hooks that run while the host's root is still there look for the rootfs, and what is mounted in it, at its path: they
+ * may enter the container's mount namespace to mount more. A shared tree is the exception: a mount made in it would be
+ * made on the host.
+ */
+const staysAtItsPath = (recipe: Recipe): boolean => {
+  const { prestart = [], createRuntime = [], createContainer = [] } = recipe.spec.hooks ?? {};
+  return prestart.length + createRuntime.length + createContainer.length > 0 && !(treePropagation(recipe) & MS.SHARED);
+};
+
+/**
+ * Container lane: the rootfs becomes a mount (in slot "rootfs"), on top of "/" where no hook looks for it: its path is
+ * looked up once, and pivot_root needs a mount, not a particular place for it.
  */
 export function mountRootfs(recipe: Recipe): void {
-  const { box, spec } = recipe;
+  const { b, box, spec } = recipe;
+  const isAtItsPath = staysAtItsPath(recipe);
   box.task("take the rootfs with all that is mounted in it", {
     path: "/root/path",
     error: `invalid rootfs: ${JSON.stringify(rootfsDirectory(recipe))}`,
   });
   const tree = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE;
-  box.sys("open_tree", [AT_FDCWD, text(rootfsDirectory(recipe)), tree], { out: "rootfs" });
+  const path = text(rootfsDirectory(recipe));
+  if (isAtItsPath) {
+    box.sys("openat", [AT_FDCWD, path, b.O.PATH | b.O.DIRECTORY | b.O.CLOEXEC], { out: "place" });
+    box.sys("open_tree", [slot("place"), text(""), tree | AT.EMPTY_PATH], { out: "rootfs" });
+  } else {
+    box.sys("open_tree", [AT_FDCWD, path, tree], { out: "rootfs" });
+  }
   // What is mounted in the rootfs later must not reach the mount it is taken from, and pivot_root refuses a shared parent.
   box.task("keep the rootfs itself from reaching the host", { path: "/linux/rootfsPropagation" });
   const type = treePropagation(recipe) & MS.SLAVE && spec.linux?.rootfsPropagation ? MS.SLAVE : MS.PRIVATE;
   setPropagation(box, slot("rootfs"), type);
   setPropagation(box, "/", type);
+  if (isAtItsPath) {
+    box.task("put the rootfs on top of itself, where hooks look for it", { path: "/root/path" });
+    const onto = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
+    box.sys("move_mount", [slot("rootfs"), text(""), slot("place"), text(""), onto]).close("place");
+    return;
+  }
   box.task("put the rootfs on top of /, to become the root", { path: "/root/path" });
   box.sys("move_mount", [slot("rootfs"), text(""), AT_FDCWD, text("/"), MOVE_MOUNT.F_EMPTY_PATH]);
 }
@@ -128,6 +151,9 @@ function moveRoot(recipe: Recipe): void {
     box.close("mount", "hidden");
   });
   box.task("make the rootfs the root", { path: "/root/path", error: "error jailing process inside rootfs" });
+  if (staysAtItsPath(recipe)) {
+    box.sys("move_mount", [slot("rootfs"), text(""), AT_FDCWD, text("/"), MOVE_MOUNT.F_EMPTY_PATH]);
+  }
   box.sys("fchdir", [slot("rootfs")]).sys("chroot", [text(".")]).sys("chdir", [text("/")]);
 }
 
