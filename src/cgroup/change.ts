@@ -2,7 +2,8 @@
 import { E, errnoText } from "../abi/errno.ts";
 import { osErrorNumber, RunkError } from "../errors.ts";
 import { describeShortage } from "./oom.ts";
-import { type CgroupPaths, controllerDirectory } from "./paths.ts";
+import type { Resources } from "../spec/schema.ts";
+import { type CgroupPaths, controllerDirectory, versionOf } from "./paths.ts";
 import type { CgroupWrite } from "./writes.ts";
 
 interface Done {
@@ -29,6 +30,21 @@ export function changeLimits(paths: CgroupPaths, writes: readonly CgroupWrite[])
     restore(done);
     throw error;
   }
+}
+
+/**
+ * v2 makes room for a limit below the usage by killing; who asks for it is told instead.
+ * @throws {RunkError} in runc's words
+ */
+export function checkUsage(paths: CgroupPaths, { memory }: Resources): void {
+  if (!memory?.checkBeforeUpdate || versionOf(paths) !== "v2") return;
+  const usage = BigInt(readText(`${paths[""]}/memory.current`)?.trim() || -1);
+  const reject = (what: string, limit: number | bigint | undefined = 0) => {
+    if (BigInt(limit) <= 0n || BigInt(limit) > usage) return;
+    throw new RunkError(`rejecting ${what} limit ${limit} <= usage ${usage}`);
+  };
+  reject("memory+swap", memory.swap);
+  reject("memory", memory.limit);
 }
 
 /** @returns false for an error after which the write has to be tried again */

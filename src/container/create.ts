@@ -200,6 +200,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   const { id } = request;
   checkRootfs(rootfsDirectory({ spec, request }));
   checkPreserved(request.preserveFds);
+  if (prepared.startUnit !== undefined) (await import("./systemd.ts")).requireSystemd();
   const { pidfdSocket } = prepared;
   using socket = pidfdSocket === undefined ? undefined : await openPidfdSocket(pidfdSocket);
   const { hookOutput } = request.annotated ?? {};

@@ -26,14 +26,9 @@ export interface ContainerUnit {
 
 /**
  * The unit of a new container; nothing is made.
- * @throws {RunkError} where systemd does not run, for a cgroupsPath or annotations that are wrong
+ * @throws {RunkError} for a cgroupsPath or annotations that are wrong, or a user without a session
  */
 export async function unitFor(runtime: Runtime, layout: CgroupLayout, spec: Spec, id: string): Promise<ContainerUnit> {
-  try {
-    Deno.statSync(RUNNING);
-  } catch {
-    throw new RunkError("systemd not running on this host, cannot use systemd cgroups manager");
-  }
   const session = sessionOf(runtime.environment());
   const unit = unitOf(spec.linux?.cgroupsPath, id, session.isUser);
   const below = (await managerCgroup(session)) + unitDirectory(unit);
@@ -59,6 +54,15 @@ export async function unitFor(runtime: Runtime, layout: CgroupLayout, spec: Spec
       Rootless: session.isUser,
     },
   };
+}
+
+/** @throws {RunkError} where systemd does not run */
+export function requireSystemd(): void {
+  try {
+    Deno.statSync(RUNNING);
+  } catch {
+    throw new RunkError("systemd not running on this host, cannot use systemd cgroups manager");
+  }
 }
 
 /** Makes the unit, with the container's process in it. */

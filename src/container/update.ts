@@ -1,5 +1,5 @@
 /** Changes the limits of a container. */
-import { changeLimits } from "../cgroup/change.ts";
+import { changeLimits, checkUsage } from "../cgroup/change.ts";
 import { versionOf } from "../cgroup/paths.ts";
 import { resourceWrites } from "../cgroup/writes.ts";
 import { RunkError } from "../errors.ts";
@@ -23,6 +23,7 @@ export async function update(runtime: Runtime, id: string, wanted: Resources): P
     const paths = record.cgroup_paths ?? {};
     const version = versionOf(paths);
     const writes = resourceWrites(version, limits);
+    checkUsage(paths, limits);
     const unit = cgroups.Systemd ? await import("./systemd.ts") : undefined;
     await unit?.changeContainerUnit(runtime, cgroups, limits, version);
     try {

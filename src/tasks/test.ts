@@ -4,7 +4,7 @@
  */
 import { exists, install } from "./packages.ts";
 
-const SUITES = ["unit", "golden", "init", "integration", "clients"];
+const SUITES = ["unit", "golden", "init", "integration", "clients", "vm"];
 
 /** Programs that tests use -> the Debian packages that have them. */
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -44,6 +44,25 @@ async function runSuite(name: string, reports: string): Promise<Count> {
   return count;
 }
 
+/** The core of the tests in virtual machines, which count by themselves. */
+async function runMachines(): Promise<Count> {
+  console.log("\n== vm");
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--allow-all", "src/tasks/test_vm.ts", "--core"],
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  let text = "";
+  for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+    Deno.stdout.writeSync(new TextEncoder().encode(chunk));
+    text += chunk;
+  }
+  await child.status;
+  const count = /^(\d+) passed, (\d+) failed, (\d+) skipped$/.exec(text.trimEnd().split("\n").at(-1) ?? "");
+  const [passed, failed, skipped] = (count ?? ["", "0", "1", "0"]).slice(1).map(Number) as [number, number, number];
+  return { passed, failed, skipped };
+}
+
 /** Counts the test cases of a JUnit report. */
 export function countTests(junit: string): Count {
   const count: Count = { passed: 0, failed: 0, skipped: 0 };
@@ -68,7 +87,7 @@ async function main(): Promise<number> {
   const reports = await Deno.makeTempDir({ prefix: "runk-reports-" });
   const total: Count = { passed: 0, failed: 0, skipped: 0 };
   for (const name of asked.filter((name) => exists(`tests/${name}`))) {
-    const count = await runSuite(name, reports);
+    const count = await (name === "vm" ? runMachines() : runSuite(name, reports));
     console.log(`${name}: ${format(count)}`);
     for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
   }

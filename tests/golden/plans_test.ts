@@ -33,6 +33,19 @@ for (const name of BUNDLES) {
   });
 }
 
+/** Of the container lane these differ only in how it comes into its cgroups. */
+const hostLane = (plan: Plan) => inFull(plan).split("container lane:")[0]!;
+
+test("limits on v2 are one directory, its controllers, a filter for devices and files", [], () => {
+  golden("limits.v2.txt", hostLane(planFor(bundleSpec("limits"), "x86_64", "v2")));
+});
+
+test("with systemd's driver the cgroups come after the clone, on either version", [], () => {
+  const spec = bundleSpec("limits");
+  golden("systemd.v1.txt", summarizePlan(planFor(spec, "x86_64", "v1", { systemd: "scope" })));
+  golden("systemd.v2.txt", hostLane(planFor(spec, "x86_64", "v2", { systemd: "scope" })));
+});
+
 test("the plan of exec is the one in tests/golden, the same on both machines", [], () => {
   const process = bundleSpec("hello").process!;
   const texts = ARCHES.map((arch) => inFull(planExec(process, factsOf(arch), execRequestOf())));

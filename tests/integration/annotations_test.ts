@@ -5,7 +5,7 @@ import { run, RUNK } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
 import { pidOf, UnixServer } from "../support/unix_server.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 const annotate = (config: Config, annotations: Record<string, string>) =>
   config.annotations = Object.fromEntries(Object.entries(annotations).map(([key, value]) => [`run.oci.${key}`, value]));

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Box } from "../support/box.ts";
 import { exists, test } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 test("--config names another config than the bundle's, for plan, run, create and a later exec", ROOT, async () => {
   await using box = await Box.create();

@@ -5,7 +5,7 @@ import { type Result, run, RUNK } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
 import { pidOf, UnixServer } from "../support/unix_server.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const RUNC = [...ROOT, "file:/usr/sbin/runc"] as const;
 const FAILURE = 255;
 

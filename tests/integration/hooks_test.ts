@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Box, type Config } from "../support/box.ts";
 import { exists, test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const ON_HOST = ["prestart", "createRuntime", "poststart", "poststop"] as const;
 const KINDS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] as const;
 

@@ -5,7 +5,7 @@ import { Box, type Config } from "../support/box.ts";
 import { run, RUNK } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 /** A service manager: its socket, and the datagrams that came to it. */
 class Manager implements Disposable {

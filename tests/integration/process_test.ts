@@ -7,7 +7,7 @@ import { Box, type Config, newId } from "../support/box.ts";
 import { exists, test, until } from "../support/test.ts";
 import { UnixServer } from "../support/unix_server.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const RUNC = [...ROOT, "file:/usr/sbin/runc"] as const;
 
 const STATUS = "grep -E '^(Umask|Uid|Gid|Groups|NoNewPrivs|Cap.*):' /proc/self/status";

@@ -4,7 +4,7 @@ import { Box } from "../support/box.ts";
 import { run, RUNK } from "../support/runk.ts";
 import { test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 /** Starts runk in the background; the way to its status. */
 function start(box: Box, args: readonly string[], wrapper: readonly string[] = []) {

@@ -4,7 +4,7 @@ import { Box } from "../support/box.ts";
 import { run, RUNK } from "../support/runk.ts";
 import { test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 /** Shell: what the shell's standard streams are, in $links. */
 const LINKS = "links=$(for fd in 0 1 2; do readlink /proc/$$/fd/$fd; done)";

@@ -95,9 +95,14 @@ export function execRequestOf(host: Host = "v1", changes: Partial<ExecRequest> =
 }
 
 /** The plan of `create` for a config on a host. */
-export function planFor(spec: Spec, arch: Arch = "x86_64", host: Host = "v1"): Plan {
+export function planFor(
+  spec: Spec,
+  arch: Arch = "x86_64",
+  host: Host = "v1",
+  changes: Partial<CreateRequest> = {},
+): Plan {
   const facts = factsOf(arch, host);
-  return planCreate(spec, facts, requestOf(spec, facts));
+  return planCreate(spec, facts, requestOf(spec, facts, changes));
 }
 
 const readSpec = (path: string) => parseDocument(Deno.readTextFileSync(ROOT + path), path) as Spec;

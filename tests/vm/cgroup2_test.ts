@@ -333,7 +333,7 @@ async function isWatched(path: string): Promise<boolean> {
 }
 
 test(
-  "the device filter that an unused cgroup had is replaced, and systems of programs do not pile up",
+  "the device filter that an unused cgroup had is replaced, and is in force",
   NEEDS,
   async () => {
     await using box = await Box.create({

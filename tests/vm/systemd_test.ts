@@ -1,32 +1,11 @@
 /**
- * A machine that systemd runs, with cgroup v2 and AppArmor: the systemd cgroup driver, and clients that use it. Run by
- * `deno task test:vm`, and by itself on any such host.
+ * The systemd cgroup driver, on a machine that systemd runs with cgroup v2. Run by `deno task test:vm`, and by itself on
+ * any such host.
  */
 import assert from "node:assert/strict";
-import { Box, type Config, makeRootfs } from "../support/box.ts";
-import { run, RUNK } from "../support/runk.ts";
+import { Box, type Config } from "../support/box.ts";
 import { exists, test, until } from "../support/test.ts";
-
-const NEEDS = ["root", "cgroup2", "systemd"] as const;
-const ROOT = "/sys/fs/cgroup";
-const read = (directory: string, file: string) => Deno.readTextFileSync(`${directory}/${file}`).trim();
-
-async function ok(program: string, ...args: string[]): Promise<string> {
-  const { status, stdout, stderr } = await run(program, args);
-  if (status !== 0) throw new Error(`${program} ${args.join(" ")} ended with ${status}: ${stderr}${stdout}`);
-  return stdout.trim();
-}
-
-/** Changes a box's config, which keeps what it had. */
-async function changeConfig(box: Box, change: (config: Config) => void): Promise<void> {
-  const path = `${box.directory}/config.json`;
-  const config = JSON.parse(await Deno.readTextFile(path));
-  change(config);
-  await Deno.writeTextFile(path, JSON.stringify(config));
-}
-
-/** A property of a unit, as systemctl shows it. */
-const property = (unit: string, name: string) => ok("systemctl", "show", "--property", name, "--value", unit);
+import { changeConfig, NEEDS, ok, property, read, ROOT } from "./guest.ts";
 
 test(
   "a scope has the limits and annotations as properties, and loading systemd's configuration anew loses none",
@@ -151,98 +130,4 @@ test("a name that is a slice makes the slice, with the container in it", NEEDS, 
   assert.equal(read(directory, "pids.max"), "12");
   await box.ok(["delete", "--force", box.id]);
   assert.ok(!exists(directory));
-});
-
-const PROFILE = `profile runk-test flags=(attach_disconnected) {
-  file,
-  capability,
-  signal,
-  deny /etc/secret r,
-}
-`;
-
-test("an AppArmor profile confines the container's processes, those of exec, too", [...NEEDS, "apparmor"], async () => {
-  const file = await Deno.makeTempFile();
-  await Deno.writeTextFile(file, PROFILE);
-  await ok("apparmor_parser", "--replace", "--skip-cache", file);
-  await using box = await Box.create({
-    script:
-      "cat /proc/self/attr/current; cat /etc/secret; cat /etc/passwd >/dev/null && echo open; touch /tmp/x; sleep 100",
-    config: (c: Config) => {
-      c.root.readonly = false;
-      c.process.apparmorProfile = "runk-test";
-      c.linux.resources = {};
-    },
-  });
-  await Deno.writeTextFile(`${box.rootfs}/etc/secret`, "secret");
-  try {
-    const running = box.runk(["run", box.id]);
-    await until("it has tried", () => exists(`${box.rootfs}/tmp/x`));
-    const entered = await box.ok(["exec", "--apparmor", "runk-test", box.id, "cat", "/proc/self/attr/current"]);
-    assert.match(entered.stdout, /^runk-test \(enforce\)/);
-    await box.ok(["kill", box.id, "KILL"]);
-    const { stdout, stderr } = await running;
-    assert.match(stdout, /^runk-test \(enforce\)\nopen/);
-    assert.match(stderr, /secret.*Permission denied/);
-    await box.write((c) => {
-      c.process.terminal = false;
-      c.process.apparmorProfile = "runk-test-missing";
-    });
-    const missing = await box.runk(["run", box.id]);
-    assert.equal(missing.status, 1);
-    assert.match(missing.stderr, /apparmor.*runk-test-missing|runk-test-missing.*apparmor/i);
-  } finally {
-    await run("apparmor_parser", ["--remove", file]);
-    await Deno.remove(file);
-  }
-});
-
-/** The busybox root file system, for clients that take one from a directory. */
-async function rootfs(): Promise<string> {
-  const directory = await Deno.makeTempDir({ prefix: "runk-client-" });
-  makeRootfs(directory);
-  return directory;
-}
-
-test("Podman runs containers with systemd's cgroups", [...NEEDS, "command:podman"], async () => {
-  const directory = await rootfs();
-  const name = `runk-test-${Deno.pid}-podman`;
-  const podman = (...args: string[]) => ok("podman", "--runtime", RUNK, "--cgroup-manager=systemd", ...args);
-  try {
-    const options = ["--rm", "--network=host", "--memory=64m", "--pids-limit=50", "--name", name];
-    const script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; cat /proc/self/attr/current";
-    const out = await podman("run", ...options, "--rootfs", directory, "sh", "-c", script);
-    assert.match(out, /^67108864\n50\n/);
-    assert.equal((await podman("ps", "--all", "--quiet")).trim(), "");
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-});
-
-test("containerd runs containers with systemd's cgroups", [...NEEDS, "command:containerd", "command:ctr"], async () => {
-  const directory = await rootfs();
-  const id = `runk-test-${Deno.pid}-ctr`;
-  await ok("systemctl", "start", "containerd");
-  const ctr = (...args: string[]) => ok("ctr", ...args);
-  try {
-    await until("containerd answers", async () => (await run("ctr", ["version"])).status === 0);
-    const cgroup = ["--runc-binary", RUNK, "--runc-systemd-cgroup", "--cgroup", `system.slice:ctr:${id}`];
-    const out = await ctr(
-      "run",
-      "--rm",
-      ...cgroup,
-      "--memory-limit",
-      "67108864",
-      "--rootfs",
-      directory,
-      id,
-      "/bin/cat",
-      "/proc/self/cgroup",
-    );
-    assert.match(out, /0::\//);
-    assert.equal(await property(`ctr-${id}.scope`, "LoadState"), "not-found");
-  } finally {
-    await run("systemctl", ["stop", "containerd"]);
-    await Deno.remove(directory, { recursive: true });
-  }
 });

@@ -32,15 +32,18 @@ export function limitV2(recipe: Recipe, resources: Resources): void {
   const writes = writesV2(resources);
   const available = facts.cgroups.v2?.controllers ?? [];
   checkAvailable(writes, available);
-  enableControllers(host, directory, available);
   chooseType(host, directory, writes.some(({ controller }) => DOMAIN_CONTROLLERS.includes(controller)));
+  enableControllers(host, directory, available); // which a cgroup of the wrong type cannot have
   host.task("open the cgroup, to attach the device filter to", { path: PATH });
   host.sys("openat", [AT_FDCWD, text(directory.path), b.O.DIRECTORY | b.O.CLOEXEC], { out: "cgroup" });
-  limitDevicesV2(host, "cgroup", deviceAccess(deviceRules(resources)), facts.cgroups.v2?.inUserNamespace ?? false);
+  limitDevicesV2(host, "cgroup", deviceAccess(deviceRules(resources)), mayLackFilter(recipe));
   host.close("cgroup");
   writeLimits(host, directory.path, writes);
   giveAway(recipe, directory);
 }
+
+/** Device filters are root's alone: others do without, as in runc; a user namespace has no devices to open anyway. */
+const mayLackFilter = ({ facts }: Recipe) => facts.uid !== 0 || (facts.cgroups.v2?.inUserNamespace ?? false);
 
 /** Files of the kernel's core, cgroup.*, belong to no controller that could be missing. */
 function checkAvailable(writes: readonly CgroupWrite[], available: readonly string[]): void {

@@ -22,6 +22,8 @@ const GUEST_PACKAGES = [
 const KERNEL_PACKAGE = "linux-image-cloud-amd64";
 /** Made larger than its content; the file is sparse. */
 const ROOT_SIZE = "3G";
+/** Milliseconds after which no one works on a half made disk any more. */
+const ABANDONED = 60 * 60 * 1000;
 const PAYLOAD_SLACK = 64 * 1024 * 1024;
 
 const UNUSED_UNITS = [
@@ -104,9 +106,11 @@ export async function systemDisk(cache: string): Promise<System> {
   const work = await Deno.makeTempDir({ dir: cache, prefix: "new-" });
   try {
     await makeSystem(work, kernelPackage);
-    // Others were made from another recipe, or are half made.
+    // Others were made from another recipe, or never came to their end; one may be under way.
     for await (const { name } of Deno.readDir(cache)) {
-      if (`${cache}/${name}` !== work) await Deno.remove(`${cache}/${name}`, { recursive: true });
+      const path = `${cache}/${name}`;
+      const age = Date.now() - (await Deno.stat(path)).mtime!.getTime();
+      if (!name.startsWith("new-") || age > ABANDONED) await Deno.remove(path, { recursive: true });
     }
     await Deno.rename(work, directory);
   } catch (error) {
@@ -119,6 +123,7 @@ export async function systemDisk(cache: string): Promise<System> {
 async function makeSystem(work: string, kernelPackage: string): Promise<void> {
   const root = `${work}/root`;
   console.log(`vm: fetching ${kernelPackage}`);
+  await output("apt-get", ["-qq", "update"]);
   await output("apt-get", ["-qq", "download", kernelPackage], { cwd: work });
   const deb = [...Deno.readDirSync(work)].find(({ name }) => name.endsWith(".deb"))!.name;
   const { release, mirror } = await debian();
@@ -198,9 +203,9 @@ export async function payloadDisk(payload: Payload, directory: string): Promise<
   const program = `${project}/dist/${name}`;
   await Deno.copyFile(payload.program, program);
   if (name.endsWith(".js")) {
-    // Its first line names the deno that made it.
+    // It begins with the name of the deno that made it.
     const text = await Deno.readTextFile(program);
-    await Deno.writeTextFile(program, text.replace(/(?<=^#!.* )\/\S*\bdeno(?= )/, "/payload/deno"));
+    await Deno.writeTextFile(program, text.replace(Deno.execPath(), "/payload/deno"));
   }
   await Deno.chmod(program, 0o755);
   await Deno.writeTextFile(`${tree}/run`, runScript(payload, `/payload/project/dist/${name}`));
