@@ -98,7 +98,9 @@ export function checkConfinement(plan: Plan, confinement: Confinement | undefine
     if (op !== "syscall" || lane !== "container") continue;
     const answer = refusal(confinement, call!, args);
     if (answer === undefined) continue;
-    if (actionOf(answer) === ACTIONS.SCMP_ACT_ERRNO && tolerate?.includes(answer & 0xffff)) continue;
+    // What execve tolerates, it only puts into words of its own.
+    const isFine = call !== "execve" && actionOf(answer) === ACTIONS.SCMP_ACT_ERRNO;
+    if (isFine && tolerate?.includes(answer & 0xffff)) continue;
     const cure = confinement.loaded === "last" || call === "execve"
       ? "allow it"
       : "allow it, or set noNewPrivileges, with which less is called behind the filter";
