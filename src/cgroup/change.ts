@@ -14,9 +14,10 @@ interface Done {
 
 /**
  * Writes limits in order. When one is refused, what was written before is set back to what it was.
+ * @returns what sets everything back
  * @throws {RunkError} naming file, value and error number
  */
-export function changeLimits(paths: CgroupPaths, writes: readonly CgroupWrite[]): void {
+export function changeLimits(paths: CgroupPaths, writes: readonly CgroupWrite[]): () => void {
   const done: Done[] = [];
   try {
     for (const controller of new Set(writes.map(({ controller }) => controller))) {
@@ -30,6 +31,7 @@ export function changeLimits(paths: CgroupPaths, writes: readonly CgroupWrite[])
     restore(done);
     throw error;
   }
+  return () => restore(done);
 }
 
 /**

@@ -41,9 +41,15 @@ export async function freeze(paths: CgroupPaths): Promise<void> {
 
 /** Lets a container's processes go on; nothing when they do, or the cgroup is gone. */
 export function thaw(paths: CgroupPaths = {}): void {
+  const isV2 = versionOf(paths) === "v2";
+  const directory = isV2 ? paths[""] : paths["freezer"];
+  if (directory === undefined) return;
+  const [file, thawed] = isV2 ? [`${directory}/cgroup.freeze`, "0"] : [`${directory}/freezer.state`, "THAWED"];
+  const state = readText(file)?.trim();
+  // Whoever may not write here has not frozen anything.
+  if (state === undefined || state === thawed) return;
   try {
-    if (paths["freezer"] !== undefined) write(`${paths["freezer"]}/freezer.state`, "THAWED");
-    else if (versionOf(paths) === "v2") write(`${paths[""]}/cgroup.freeze`, "0");
+    write(file, thawed);
   } catch (error) {
     if (!isGone(error)) throw error;
   }

@@ -78,6 +78,12 @@ export function isRootless(globals: Options): boolean {
   }
 }
 
+/** For commands that need a container's cgroups, and whose caller may not have all rights over them. */
+export function warnOfCgroups(runtime: Runtime, globals: Options, command: string): void {
+  if (!isRootless(globals)) return;
+  runtime.warn(`${runtime.program} ${command} may fail if you don't have the full access to cgroups`);
+}
+
 /** The path as it is now, whatever directory later steps run in. */
 export function absolute(path: string): string {
   if (path === "" || path.startsWith("/")) return path;

@@ -1,6 +1,6 @@
 /** runk pause */
 import { pause } from "../container/pause.ts";
-import type { Command } from "./command.ts";
+import { type Command, warnOfCgroups } from "./command.ts";
 
 export const command: Command = {
   flags: [],
@@ -9,5 +9,8 @@ export const command: Command = {
   help: `Stops all processes of a created or running container where they are, until
 "resume" lets them go on. Signals wait until then, but for KILL. This needs write
 access to the container's cgroups.`,
-  run: ({ runtime, operands }) => pause(runtime, operands[0]!),
+  run: ({ runtime, globals, operands }) => {
+    warnOfCgroups(runtime, globals, "pause");
+    return pause(runtime, operands[0]!);
+  },
 };

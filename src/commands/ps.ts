@@ -2,7 +2,7 @@
 import { processes } from "../container/processes.ts";
 import { RunkError } from "../errors.ts";
 import { formatJson } from "../spec/json.ts";
-import type { Command } from "./command.ts";
+import { type Command, warnOfCgroups } from "./command.ts";
 
 export const command: Command = {
   flags: [{ name: "format", short: "f", kind: "string", default: "table", help: "table or json" }],
@@ -16,9 +16,10 @@ EXAMPLE:
    # runk ps box
    # runk ps box -o pid,rss,args`,
   stopAt: 1,
-  run: async ({ runtime, options, operands: [id, ...psOptions], print }) => {
+  run: async ({ runtime, globals, options, operands: [id, ...psOptions], print }) => {
     const format = options.string("format");
     if (format !== "table" && format !== "json") throw new RunkError("invalid format option");
+    warnOfCgroups(runtime, globals, "ps");
     const pids = processes(runtime, id!);
     if (format === "json") return print(formatJson(pids.length === 0 ? null : pids) + "\n");
     const [header = "", ...lines] = (await hostPs(psOptions.length === 0 ? ["-ef"] : psOptions)).split("\n");

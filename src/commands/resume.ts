@@ -1,6 +1,6 @@
 /** runk resume */
 import { resume } from "../container/pause.ts";
-import type { Command } from "./command.ts";
+import { type Command, warnOfCgroups } from "./command.ts";
 
 export const command: Command = {
   flags: [],
@@ -8,5 +8,8 @@ export const command: Command = {
   usage: "<container-id>",
   help: `Lets the processes of a paused container go on. This needs write access to the
 container's cgroups.`,
-  run: ({ runtime, operands }) => resume(runtime, operands[0]!),
+  run: ({ runtime, globals, operands }) => {
+    warnOfCgroups(runtime, globals, "resume");
+    return resume(runtime, operands[0]!);
+  },
 };

@@ -12,7 +12,8 @@ import { withLimits } from "./new_record.ts";
 import type { Runtime } from "./runtime.ts";
 
 /**
- * Changes what `wanted` has, and records it. When the kernel refuses a value, all limits stay as they were.
+ * Changes what `wanted` has, and records it. When the kernel refuses a value, or the record cannot be written, all limits
+ * stay as they were.
  * @throws {RunkError} when the container is not running, or naming the value that is refused
  */
 export async function update(runtime: Runtime, id: string, wanted: Resources): Promise<void> {
@@ -26,13 +27,15 @@ export async function update(runtime: Runtime, id: string, wanted: Resources): P
     checkUsage(paths, limits);
     const unit = cgroups.Systemd ? await import("./systemd.ts") : undefined;
     await unit?.changeContainerUnit(runtime, cgroups, limits, version);
+    let undo: (() => void) | undefined;
     try {
-      changeLimits(paths, writes);
+      undo = changeLimits(paths, writes);
+      store.save(runtime.root, withLimits(record, recordResources(limits)));
     } catch (error) {
+      undo?.();
       await unit?.changeContainerUnit(runtime, cgroups, resourcesOf(cgroups), version);
       throw error;
     }
-    store.save(runtime.root, withLimits(record, recordResources(limits)));
   });
 }
 

@@ -36,6 +36,9 @@ async function runcPaths(box: Box): Promise<Paths> {
 test("every limit is in the kernel as the config has it, and as runc sets it", RUNC, async () => {
   const device = blockDevice();
   const [major, minor] = (device ?? "0:0").split(":").map(Number) as [number, number];
+  // Gone from kernels since 5.0, with the scheduler that had it.
+  const hasLeafWeight = exists("/sys/fs/cgroup/blkio/blkio.leaf_weight");
+  console.log("skipped: rdma: it takes an adapter; the values are in tests/unit/cgroup/v1_test.ts");
   const throttle = (rate: number) => (device === undefined ? [] : [{ major, minor, rate }]);
   await using box = await boxWith({
     memory: {
@@ -51,6 +54,7 @@ test("every limit is in the kernel as the config has it, and as runc sets it", R
     pids: { limit: 100 },
     blockIO: {
       weight: 300,
+      ...(hasLeafWeight ? { leafWeight: 350 } : {}),
       weightDevice: device === undefined ? [] : [{ major, minor, weight: 400 }],
       throttleReadBpsDevice: throttle(1048576),
       throttleWriteBpsDevice: throttle(2097152),
@@ -71,6 +75,7 @@ test("every limit is in the kernel as the config has it, and as runc sets it", R
     ["cpuset", "cpuset.mems", "0"],
     ["pids", "pids.max", "100"],
     ["blkio", "blkio.bfq.weight", "300"],
+    ["blkio", "blkio.leaf_weight", "350"],
     ["blkio", "blkio.bfq.weight_device", `default 300\n${device} 400`],
     ["blkio", "blkio.throttle.read_bps_device", `${device} 1048576`],
     ["blkio", "blkio.throttle.write_bps_device", `${device} 2097152`],
@@ -278,7 +283,7 @@ test("a value that the kernel refuses is named with its file, error and place in
       /"4000:7 1" to \/\S+read_bps_device: .*\(ENODEV\) \[.*\/throttleReadBpsDevice\/0\]/,
     ],
     [{ blockIO: { leafWeight: 100 } }, /"100" to \/\S+\/blkio\.leaf_weight: .*\(ENOENT\) \[.*\/blockIO\/leafWeight\]/],
-    [{ rdma: { mlx5_0: { hcaHandles: 3 } } }, /rdma controller is not mounted \[.*\/rdma\/mlx5_0\]/],
+    [{ rdma: { mlx5_0: { hcaHandles: 3 } } }, /rdma.*(?:is not mounted|ENODEV).*\[.*\/rdma\/mlx5_0\]/],
     [{ unified: { "memory.high": "1" } }, /unified.*need cgroup v2/],
     [{
       devices: [DENY_ALL, { allow: true, type: "c", major: 1, access: "rw" }, {

@@ -83,6 +83,13 @@ test(
   },
 );
 
+test("pause of someone who may not have all rights over cgroups warns, in runc's words", NEEDS, async () => {
+  await using box = await ticking();
+  await box.ok(["run", "-d", box.id]);
+  const { stderr } = await box.ok(["--rootless=true", "pause", box.id]);
+  assert.match(stderr, /level=warning msg="runk pause may fail if you don't have the full access to cgroups"/);
+});
+
 test("another signal than KILL waits in a paused container", NEEDS, async () => {
   await using box = await Box.create({
     script: "trap 'echo got it > /tmp/signal; exit 0' USR1; echo > /tmp/ready; while :; do sleep 0.02; done",
