@@ -54,11 +54,18 @@ export function osErrorNumber(error: unknown): number | undefined {
   return match ? Number(match[1]) : undefined;
 }
 
-const GO_ESCAPES: Readonly<Record<string, string>> = { "07": "\\a", "0b": "\\v" };
+/** What Go does not print as it is: quotes, backslashes, control characters, invisible ones. */
+const UNPRINTABLE = /["\\\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
+const GO_ESCAPES: Readonly<Record<string, string>> = {
+  ...{ '"': '\\"', "\\": "\\\\", "\x07": "\\a", "\b": "\\b" },
+  ...{ "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v" },
+};
 
-/** A text in quotes as Go's %q writes it: as JSON does, but for control characters. */
-export const goQuoted = (text: string): string =>
-  JSON.stringify(text).replace(
-    /\\(u00([01][0-9a-f])|.)|\x7f/g,
-    (all, _, hex) => all === "\x7f" ? "\\x7f" : hex === undefined ? all : GO_ESCAPES[hex] ?? `\\x${hex}`,
-  );
+/** A text in quotes as Go's %q writes it. */
+export const goQuoted = (text: string): string => `"${text.replace(UNPRINTABLE, goEscaped)}"`;
+
+function goEscaped(char: string): string {
+  const code = char.codePointAt(0)!;
+  const hex = (digits: number) => code.toString(16).padStart(digits, "0");
+  return GO_ESCAPES[char] ?? (code < 0x80 ? `\\x${hex(2)}` : code > 0xffff ? `\\U${hex(8)}` : `\\u${hex(4)}`);
+}

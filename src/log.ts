@@ -48,9 +48,9 @@ export function openLog({ path, format, debug }: LogOptions): Log {
 
 const textLine = (level: Level, message: string) => `time="${timestamp()}" level=${level} msg=${quoted(message)}`;
 
-const ESCAPES: Record<string, string> = { "<": "\\u003c", ">": "\\u003e", "&": "\\u0026" };
 const jsonLine = (level: Level, message: string) =>
-  JSON.stringify({ level, msg: message, time: timestamp() }).replace(/[<>&]/g, (c) => ESCAPES[c]!);
+  JSON.stringify({ level, msg: message, time: timestamp() }).replace(/[<>&\u2028\u2029]/g, (c) => unicode(c));
+const unicode = (char: string) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0");
 
 const COLOURS: Record<Level, number> = { debug: 37, info: 36, warning: 33, error: 31, fatal: 31 };
 const started = Date.now();

@@ -124,7 +124,7 @@ function checked(flag: Flag, name: string, value: string): string {
 
 /** Decimal, or with 0x, 0o, 0b in front; undefined for anything else. */
 export function parseInteger(text: string): number | undefined {
-  const match = /^([+-]?)(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|\d+)$/.exec(text);
+  const match = /^([+-]?)(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|[1-9]\d*|0)$/.exec(text);
   if (match === null) return undefined;
   const digits = match[2]!.replace(/^0([0-7]+)$/, "0o$1");
   const number = Number(digits) * (match[1] === "-" ? -1 : 1);

@@ -93,7 +93,7 @@ export async function exec(
   const io = isTerminal ? (await import("../process/terminal.ts")).terminal() : pipes(hostRootOf(record));
   try {
     const pid = await run(isTerminal ? "terminal" : "pipes", io.inputs, io.ready);
-    return await attend({ pid, poll: runtime.poll, signals, ...io.connect(), interruptEnds: isTerminal });
+    return await attend({ pid, poll: runtime.poll, signals, ...io.connect(), interruptEnds: isTerminal }) ?? 0;
   } finally {
     io.close();
   }

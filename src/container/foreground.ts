@@ -40,6 +40,7 @@ export async function attendToEnd(
     interruptEnds: isTerminal,
   });
   io.close();
+  if (status === undefined) return 0;
   if (!keep) await deleteQuietly(runtime, record);
   return status;
 }

@@ -17,6 +17,7 @@ export async function planOf(
   // Sources that run as they are may change between two starts.
   if (directory === undefined || shape === undefined || BUILD === "") return await make();
   const key = shapeKey(BUILD, shape, facts);
+  if (key === undefined) return await make();
   const known = loadPlan(directory, key);
   if (known !== undefined) return known;
   const made = await make();

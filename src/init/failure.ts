@@ -1,5 +1,5 @@
 /** A failed step in words: loaded only when something failed. */
-import { errnoName, errnoText } from "../abi/errno.ts";
+import { E, errnoName, errnoText } from "../abi/errno.ts";
 import { signalText } from "../abi/names.ts";
 import { describeCall } from "../plan/describe_call.ts";
 import { type Item, type Plan, type Step, TEXT } from "../plan/types.ts";
@@ -45,6 +45,9 @@ function toNote(tag: number, said: string): string {
   }
 }
 
+/** The new mount calls say "invalid" where mount(2) said ENOTDIR, whose words clients look for to advise their users. */
+const MISMATCH = ", as for a directory on what is not a directory, or the reverse";
+
 /** The words for a failed step: what it was for, the call with its decoded arguments, the error, the place in the config. */
 export function describeFailure({ step, errno, item, notes: said }: Failure, plan: Plan): string {
   const notes = said.map(([tag, text]) => toNote(tag, text)).filter((note) => note !== "");
@@ -57,5 +60,6 @@ export function describeFailure({ step, errno, item, notes: said }: Failure, pla
   }
   const remarks = notes.length === 0 ? "" : ` (${notes.join("; ")})`;
   const what = fill(step.task.error ?? `cannot ${step.task.why}`);
-  return `${what}: ${describeCall(step, plan)}: ${errnoText(errno)} (${errnoName(errno)})${remarks}${place}`;
+  const hint = step.call === "move_mount" && errno === E.INVAL ? MISMATCH : "";
+  return `${what}: ${describeCall(step, plan)}: ${errnoText(errno)} (${errnoName(errno)})${hint}${remarks}${place}`;
 }

@@ -10,9 +10,10 @@ const RECORDS_HEADER = HEADER_SIZE + 2 * PROGRAM_HEADER_SIZE;
 const [FILE_SIZE, MEMORY_SIZE] = [RECORDS_HEADER + 32, RECORDS_HEADER + 40];
 
 const asIs = (value: string) => value;
-const ESCAPES: Record<string, string> = { "<": "\\u003c", ">": "\\u003e", "&": "\\u0026" };
-/** A value inside a JSON string. */
-const escaped = (value: string) => JSON.stringify(value).slice(1, -1).replace(/[<>&]/g, (c) => ESCAPES[c]!);
+/** A value inside a JSON string, as Go's programs and spec/json.ts write it. */
+const escaped = (value: string) =>
+  JSON.stringify(value).slice(1, -1)
+    .replace(/[<>&\u2028\u2029]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
 
 /**
  * The executable.

@@ -173,13 +173,15 @@ function pidFileName(path: string, name: (text: string) => string): string {
 }
 
 /** A shape as a text: plans of equal keys are equal but for names. */
-export function shapeKey(build: string, shape: unknown, facts: HostFacts): string {
+export function shapeKey(build: string, shape: unknown, facts: HostFacts): string | undefined {
   // A replacer is called for every value; what JSON has no numbers for is rare outside of the facts.
   const { soft, hard } = facts.openFiles;
   const known = [build, shape, { ...facts, openFiles: `${soft} ${hard}` }];
   try {
     return JSON.stringify(known);
-  } catch {
+  } catch (error) {
+    // Nested deeper than this engine's stack: for members that no one knows, or the schema will say so.
+    if (error instanceof RangeError) return undefined;
     return JSON.stringify(known, (_, value) => (typeof value === "bigint" ? `${value}n` : value));
   }
 }

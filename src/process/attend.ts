@@ -29,16 +29,19 @@ export interface Attendance {
   readonly output: readonly Stream[];
   /** The user's terminal has a new size. */
   readonly onResize?: () => void;
-  /** SIGINT is not passed on but ends the attendance with status 0 (runc's behaviour with a terminal). */
+  /** SIGINT is not passed on but ends the attendance: the process is left alone (runc's behaviour with a terminal). */
   readonly interruptEnds?: boolean;
 }
 
 const SIGNALLED = 128;
 
-/** @returns the exit status: the process's own, or 128 and the number of the signal that killed it */
+/**
+ * @returns the exit status: the process's own, or 128 and the number of the signal that killed it; undefined for an
+ * attendance that SIGINT ended
+ */
 export async function attend(
   { pid, poll, signals, input, output, onResize, interruptEnds }: Attendance,
-): Promise<number> {
+): Promise<number | undefined> {
   using process = pidfdOpen(pid);
   let ended: Ended | undefined;
   for (;;) {
@@ -51,7 +54,7 @@ export async function attend(
     await poll(waits);
     for (const signal of signals.take()) {
       if (signal === SIG.WINCH) onResize?.();
-      else if (signal === SIG.INT && interruptEnds) return 0;
+      else if (signal === SIG.INT && interruptEnds) return undefined;
       else if (signal !== SIG.CHLD && ended === undefined) passOn(process, signal);
     }
     for (const pump of pumps) pump.step();

@@ -5,7 +5,7 @@
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import { wrong } from "./errors.ts";
 import { checkDevices, checkMounts, checkNetDevices, requireText } from "./mount_checks.ts";
-import { PROPAGATION } from "./mount_options.ts";
+import { propagationOf } from "./mount_options.ts";
 import { checkProcess, checkProcessDomains } from "./process_checks.ts";
 import type { Spec } from "./schema.ts";
 import { MS } from "../abi/flags.ts";
@@ -153,7 +153,7 @@ function checkHooks(spec: Spec): void {
 function checkPropagation(spec: Spec, noPivot: boolean): void {
   const propagation = spec.linux?.rootfsPropagation;
   if (!propagation) return;
-  const flags = PROPAGATION[propagation];
+  const flags = propagationOf(propagation);
   if (flags === undefined) {
     return wrong(`rootfsPropagation=${propagation} is not supported`, "/linux/rootfsPropagation");
   }

@@ -109,6 +109,13 @@ const OWN: Readonly<Record<string, "copyUp" | "copySymlink" | "sourceNoFollow" |
   "dest-nofollow": "destinationNoFollow",
 };
 
+/** A table's entry, for names that anyone may have written: "constructor" is in no table. */
+const memberOf = <T>(table: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(table, name) ? table[name] : undefined;
+
+/** The MS_* flags of a propagation's name; undefined for one that does not exist. */
+export const propagationOf = (name: string): number | undefined => memberOf(PROPAGATION, name);
+
 /** All options that are not a file system's own, as `features` lists them. */
 export const knownMountOptions = (): string[] =>
   [...Object.keys(FLAGS), ...Object.keys(PROPAGATION), ...Object.keys(RECURSIVE), "tmpcopyup"].sort();
@@ -121,14 +128,16 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   const propagation: number[] = [];
   const data: string[] = [];
   for (const option of options) {
-    const flag = FLAGS[option];
-    const recursive = RECURSIVE[option];
+    const flag = memberOf(FLAGS, option);
+    const propagates = memberOf(PROPAGATION, option);
+    const recursive = memberOf(RECURSIVE, option);
+    const byRuntime = memberOf(OWN, option);
     if (flag !== undefined) {
       const [bit, clears] = flag;
       flags = clears ? flags & ~bit : flags | bit;
       cleared = clears ? cleared | bit : cleared & ~bit;
-    } else if (PROPAGATION[option] !== undefined) {
-      propagation.push(PROPAGATION[option]);
+    } else if (propagates !== undefined) {
+      propagation.push(propagates);
     } else if (recursive !== undefined) {
       const [attribute, clears] = recursive;
       isRecursive = true;
@@ -136,8 +145,8 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
       clear = clears ? clear | attribute : clear & ~attribute;
       // The access time is a field, not a bit: to set it, clear all of it.
       if ((attribute & MOUNT_ATTR__ATIME) === attribute) clear |= MOUNT_ATTR__ATIME;
-    } else if (OWN[option] !== undefined) {
-      own[OWN[option]] = true;
+    } else if (byRuntime !== undefined) {
+      own[byRuntime] = true;
     } else if (option === "idmap" || option === "ridmap") {
       idmap = option;
     } else if (option !== "") {

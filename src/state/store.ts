@@ -43,14 +43,18 @@ export interface Lock extends Disposable {
 export function reserve(root: string, id: string): Lock {
   checkId(id);
   const path = directoryOf(root, id);
+  let made = root;
   try {
     Deno.mkdirSync(root, { recursive: true, mode: ROOT_MODE });
+    made = path;
     Deno.mkdirSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.AlreadyExists) throw new RunkError("container with given ID already exists");
+    if (error instanceof Deno.errors.AlreadyExists && made === path) {
+      throw new RunkError("container with given ID already exists");
+    }
     const errno = osErrorNumber(error);
     throw new RunkError(
-      `cannot make the container's state directory ${path}: ${errno === undefined ? error : errnoText(errno)}`,
+      `cannot make the container's state directory ${made}: ${errno === undefined ? error : errnoText(errno)}`,
       {
         cause: error,
       },

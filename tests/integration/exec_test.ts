@@ -353,3 +353,15 @@ test("wrong files, flags and users are refused with status 255 and their place",
     assert.match(stderr, words);
   }
 });
+
+test("a process may be described through a pipe", ROOT, async () => {
+  await using box = await sleeping();
+  const process = JSON.stringify({ args: ["echo", "from a pipe"], cwd: "/", env: ["PATH=/bin"] });
+  const script = `cat process.json | ${RUNK} --root ${box.root} exec --process /dev/stdin ${box.id}`;
+  await Deno.writeTextFile(`${box.directory}/process.json`, process);
+  const { status, stdout, stderr } = await run("sh", ["-c", script], { cwd: box.directory });
+  assert.deepEqual({ status, stdout }, { status: 0, stdout: "from a pipe\n" }, stderr);
+  const endless = await box.runk(["exec", "--process", "/dev/zero", box.id]);
+  assert.equal(endless.status, FAILURE);
+  assert.match(endless.stderr, /\/dev\/zero has no end/);
+});

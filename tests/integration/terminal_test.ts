@@ -96,6 +96,7 @@ test("SIGINT to a run with a terminal restores the terminal and ends with status
   Deno.kill(child.pid, "SIGINT");
   assert.equal(await child.status(), 0);
   assert.ok(terminal.isCooked);
+  assert.equal((await box.state()).status, "running", "the container is left alone");
   await box.ok(["delete", "--force", box.id]);
 });
 

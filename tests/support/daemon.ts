@@ -1,5 +1,5 @@
 /** Daemons that a test starts for itself: in a process group of its own, ended with everything that they started. */
-import { until } from "./test.ts";
+import { exists, until } from "./test.ts";
 
 const PATIENCE = 60_000;
 const GRACE = 15_000;
@@ -147,9 +147,10 @@ function processesIn(cgroup: string): number[] {
   }
 }
 
+/** A client may have made a directory where there is no hierarchy of that name; there is more than directories in it. */
 function remove(path: string): boolean {
   try {
-    Deno.removeSync(path);
+    Deno.removeSync(path, { recursive: !exists(`${path}/cgroup.procs`) });
     return true;
   } catch (error) {
     return error instanceof Deno.errors.NotFound;

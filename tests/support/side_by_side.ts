@@ -80,6 +80,8 @@ function blur(text: string, side: Side, { blur = [] }: Step): string {
     [/OCI runtime (\w+) failed: .*/g, "OCI runtime $1 failed: ..."],
     // What a terminal shows of the end of input comes before or after what the program prints.
     [/\r|\^@/g, ""],
+    // Podman passes on a signal that timeout(1) sends, when there is no one for it any more.
+    [/.*msg="forwarding signal .*\n/g, ""],
     [/time="[^"]*"/g, "time=..."],
     [/\b[0-9a-f]{64}\b/g, "<id>"],
     [/\b[0-9a-f]{12}\b/g, "<id>"],
