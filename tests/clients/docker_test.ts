@@ -1,12 +1,13 @@
 /** Docker: the same commands with runc and with runk, under a dockerd of the test's own. */
 import { ClientHost, Docker } from "../support/hosts.ts";
+import { RUNK } from "../support/runk.ts";
 import { compareSides, type Script } from "../support/side_by_side.ts";
-import { test } from "../support/test.ts";
+import { test, which } from "../support/test.ts";
 
 const NEEDS = ["root", "cgroup1", "file:/usr/sbin/dockerd", "command:containerd", "command:runc"] as const;
 
 let started: Promise<Docker> | undefined;
-const docker = () => (started ??= ClientHost.with(Docker.start));
+const docker = () => (started ??= ClientHost.with((host) => Docker.start(host)));
 Deno.test.afterAll(async () => await (await started?.catch(() => undefined))?.stop());
 
 function same(name: string, script: Script): void {
@@ -198,3 +199,39 @@ same("a health check runs in the container", [
   },
   REMOVE,
 ]);
+
+const DOCKERFILE = `FROM box
+RUN echo built > /result; id -u; cat /proc/self/status | grep -E 'Seccomp:|CapEff'; readlink /proc/self/ns/pid | cut -d: -f1
+USER 1000
+RUN id -u; test ! -w /result
+CMD ["cat", "/result"]
+`;
+
+test("docker: build makes the same image, with and without BuildKit", NEEDS, async () => {
+  const daemon = await docker();
+  const { host } = daemon;
+  const build = (buildkit: 0 | 1) => ({
+    sh:
+      `cat >Dockerfile <<'END'\n${DOCKERFILE}END\nDOCKER_BUILDKIT=${buildkit} docker build --no-cache --network none -t $N-${buildkit} . >log 2>&1 ||
+      { cat log; exit 1; }`,
+  });
+  const script: Script = [0, 1].flatMap((kit) => [
+    build(kit as 0 | 1),
+    // The steps' own output, however the builder dresses it.
+    { sh: `sed -E 's/^#[0-9]+ [0-9.]+ //' log | grep -E '^(Seccomp|CapEff|pid|[0-9]+$)'`, expect: /Seccomp:.2/ },
+    { sh: `docker run --rm --network none $N-${kit}`, expect: /^built$/m },
+    {
+      sh: `sed -i 's/^RUN echo.*/RUN exit 7/' Dockerfile; DOCKER_BUILDKIT=${kit} docker build --network none . `,
+      status: "same",
+      compare: "nothing",
+    },
+    { sh: `docker rmi -f $N-${kit}`, compare: "nothing" },
+  ]);
+  const programs = { runc: which("runc")!, runk: await Deno.realPath(RUNK) };
+  await compareSides(script, daemon.side("runc"), daemon.side("runk"), async ({ runtime }) => {
+    for (const link of [host.runtimes.default, host.runtimes.runc]) {
+      await host.turn(link, programs[runtime as "runc" | "runk"]);
+    }
+  });
+  await host.turn(host.runtimes.runc, programs.runc);
+});

@@ -89,12 +89,6 @@ test("runc lists, inspects, enters, signals and deletes containers of runk's", R
   assert.equal((await box.ok(["list", "--quiet"])).stdout, "");
 });
 
-/** Turns the symbolic link that a daemon calls. */
-async function turn(link: string, program: string): Promise<void> {
-  await Deno.symlink(program, `${link}.new`);
-  await Deno.rename(`${link}.new`, link);
-}
-
 const DOCKER_NEEDS = [...RUNC, "file:/usr/sbin/dockerd", "command:containerd"] as const;
 
 test(
@@ -102,11 +96,11 @@ test(
   DOCKER_NEEDS,
   async () => {
     const [theirs, ours] = [which("runc")!, await Deno.realPath(RUNK)];
-    const docker = await ClientHost.with(Docker.start);
+    const docker = await ClientHost.with((host) => Docker.start(host));
     try {
       const { host } = docker;
       const link = host.runtimes.runk;
-      await turn(link, theirs);
+      await host.turn(link, theirs);
       const sh = async (script: string) => {
         const env = {
           ...docker.env,
@@ -129,7 +123,7 @@ test(
         ctr -a $ADDRESS run -d --runc-binary $LINK --runc-root $D/ctr --cgroup /$CG/${name} docker.io/library/box:latest ${name} sleep 1000`);
       await start("of-runc");
       await ctr("ctr-of-runc");
-      await turn(link, ours);
+      await host.turn(link, ours);
       await sh(`${DOCKER} exec of-runc true`);
       assert.match(await sh(`${DOCKER} exec of-runc cat /proc/1/cmdline`), /trap/);
       await sh(
@@ -142,7 +136,7 @@ test(
       until ctr -a $ADDRESS task ls | grep ctr-of-runc | grep STOPPED; do sleep 0.1; done
       ctr -a $ADDRESS task delete ctr-of-runc; ctr -a $ADDRESS container delete ctr-of-runc`);
       await start("of-runk");
-      await turn(link, theirs);
+      await host.turn(link, theirs);
       await sh(`${DOCKER} exec of-runk true; ${DOCKER} pause of-runk; ${DOCKER} unpause of-runk`);
       assert.equal(await sh(`${DOCKER} kill of-runk >/dev/null; ${DOCKER} wait of-runk`), "137\n");
       await sh(`${DOCKER} rm of-runk`);

@@ -16,20 +16,21 @@ export class ClientHost {
   /** The cgroup under which all containers are. */
   readonly cgroup = newId();
   /** Programs by runtime: symbolic links, which a test may turn to another program. */
-  readonly runtimes: { readonly runc: string; readonly runk: string };
+  readonly runtimes: { readonly runc: string; readonly runk: string; readonly default: string };
   #sides = 0;
 
   private constructor(directory: string, image: string) {
     this.directory = directory;
     this.image = image;
-    this.runtimes = { runc: `${directory}/bin/runc`, runk: `${directory}/bin/runk` };
+    const link = (name: string) => `${directory}/bin/${name}`;
+    this.runtimes = { runc: link("runc"), runk: link("runk"), default: link("default") };
   }
 
   static async create(): Promise<ClientHost> {
     const directory = await Deno.makeTempDir({ prefix: "runk-clients-" });
     const host = new ClientHost(directory, await makeImage(directory));
     await Deno.mkdir(`${directory}/bin`);
-    await Deno.symlink(which("runc")!, host.runtimes.runc);
+    for (const link of [host.runtimes.runc, host.runtimes.default]) await Deno.symlink(which("runc")!, link);
     await Deno.symlink(await Deno.realPath(RUNK), host.runtimes.runk);
     return host;
   }
@@ -43,6 +44,12 @@ export class ClientHost {
       await host.remove();
       throw error;
     }
+  }
+
+  /** Makes one of the links lead to another program; a daemon that calls it calls that from now on. */
+  async turn(link: string, program: string): Promise<void> {
+    await Deno.symlink(program, `${link}.new`);
+    await Deno.rename(`${link}.new`, link);
   }
 
   /** A side of a comparison, with a name and a directory of its own. */
@@ -107,7 +114,7 @@ address = "${containerd.socket}.ttrpc"
 
 const snapshotters = ["btrfs", "zfs", "devmapper", "aufs"].map((name) => `snapshotter.v1.${name}`);
 
-/** A dockerd without networks. Its runtimes are called runc (its own name for the default), runk, and swap. */
+/** A dockerd without networks. Its runtimes are called runc, runk, and default: what it builds with. */
 export class Docker {
   readonly host: ClientHost;
   readonly env: Record<string, string>;
@@ -124,7 +131,7 @@ export class Docker {
     this.#daemon = daemon;
   }
 
-  static async start(host: ClientHost): Promise<Docker> {
+  static async start(host: ClientHost, more: readonly string[] = []): Promise<Docker> {
     const containerd = await Containerd.start(host);
     const { directory } = host;
     const env = { DOCKER_HOST: `unix://${directory}/docker.sock`, DOCKER_CONFIG: directory };
@@ -140,12 +147,15 @@ export class Docker {
       "--iptables": "false",
       "--exec-opt": "native.cgroupdriver=cgroupfs",
       "--cgroup-parent": `/${host.cgroup}`,
+      "--default-runtime": "default",
     };
     const daemon = await Daemon.start({
       program: "dockerd",
       args: [
         ...Object.entries(options).map(([name, value]) => `${name}=${value}`),
         `--add-runtime=runk=${host.runtimes.runk}`,
+        `--add-runtime=default=${host.runtimes.default}`,
+        ...more,
       ],
       // BuildKit takes the runc that it finds first.
       env: { PATH: `${directory}/bin:${Deno.env.get("PATH")}:/usr/sbin:/sbin` },

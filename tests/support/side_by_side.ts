@@ -42,9 +42,26 @@ interface Outcome {
   readonly stderr: string;
 }
 
-/** Runs a script on both sides at the same time, and compares them step by step. */
-export async function compareSides(script: Script, reference: Side, ours: Side): Promise<void> {
-  const [expected, actual] = await Promise.all([play(script, reference), play(script, ours)]);
+/**
+ * Runs a script on both sides, and compares them step by step.
+ * @param turn makes the host one side's: then one plays after the other, else both at the same time
+ */
+export async function compareSides(
+  script: Script,
+  reference: Side,
+  ours: Side,
+  turn?: (side: Side) => Promise<void>,
+): Promise<void> {
+  const sides = [reference, ours];
+  const outcomes: Outcome[][] = [];
+  if (turn === undefined) outcomes.push(...await Promise.all(sides.map((side) => play(script, side))));
+  else {
+    for (const side of sides) {
+      await turn(side);
+      outcomes.push(await play(script, side));
+    }
+  }
+  const [expected, actual] = outcomes as [Outcome[], Outcome[]];
   script.map(asStep).forEach((step, i) => {
     const { sh, status = 0, compare = "both", expect } = step;
     const [theirs, own] = [expected[i]!, actual[i]!];
