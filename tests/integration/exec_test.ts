@@ -6,6 +6,8 @@ import { exists, test, until } from "../support/test.ts";
 import { pidOf, UnixServer } from "../support/unix_server.ts";
 
 const ROOT = ["root", "cgroups"] as const;
+const V1 = ["root", "cgroup1"] as const;
+const V2 = ["root", "cgroup2"] as const;
 const RUNC = [...ROOT, "file:/usr/sbin/runc"] as const;
 const FAILURE = 255;
 
@@ -155,7 +157,7 @@ test("exec runs on the CPUs that execCPUAffinity names, on all without it", [...
   assert.equal(bound.stdout.trim().split("\t")[1], /^Cpus_allowed_list:\t(.*)$/m.exec(status)![1]);
 });
 
-test("--cgroup puts the process into sub-cgroups of the container's, and nowhere else", ROOT, async () => {
+test("on v1 --cgroup puts the process into sub-cgroups of the container's, and nowhere else", V1, async () => {
   await using box = await sleeping((config) => (config.linux.cgroupsPath = `/runk-test-${Deno.pid}-sub-${newId()}`));
   const path = JSON.parse(await Deno.readTextFile(`${box.root}/${box.id}/state.json`)).config.cgroups.path;
   const own = async (...flags: string[]) => {
@@ -182,6 +184,28 @@ test("--cgroup puts the process into sub-cgroups of the container's, and nowhere
     [["--cgroup", "cpu:below", "--cgroup", "x"], /invalid --cgroup argument: x \(missing <controller>: prefix\)/],
     [["--cgroup", ",cpu:below"], /invalid --cgroup argument: ,cpu:below \(empty <controller> prefix\)/],
     [["--cgroup", "cpu:/", "--cgroup", "cpu:/"], /controller cpu specified multiple times/],
+  ];
+  for (const [args, words] of wrong) {
+    const { status, stderr } = await box.runk(["exec", ...args, box.id, "true"]);
+    assert.equal(status, FAILURE);
+    assert.match(stderr, words);
+  }
+});
+
+test("on v2 --cgroup takes one path below the container's cgroup", V2, async () => {
+  await using box = await sleeping();
+  const state = JSON.parse(await Deno.readTextFile(`${box.root}/${box.id}/state.json`));
+  const own: string = state.cgroup_paths[""];
+  Deno.mkdirSync(`${own}/below`);
+  const cgroup = (...flags: string[]) => output(box, ...flags, box.id, "cat", "/proc/self/cgroup");
+  const path = own.slice("/sys/fs/cgroup".length);
+  assert.equal(await cgroup(), `0::${path}\n`);
+  assert.equal(await cgroup("--cgroup", "/"), `0::${path}\n`);
+  assert.equal(await cgroup("--cgroup", "below"), `0::${path}/below\n`);
+  const wrong: [args: string[], words: RegExp][] = [
+    [["--cgroup", ".."], /bad sub cgroup path: \.\./],
+    [["--cgroup", "nonexistent"], / cgroup.*no such file or directory/],
+    [["--cgroup", "memory:below"], /unknown controller memory/],
   ];
   for (const [args, words] of wrong) {
     const { status, stderr } = await box.runk(["exec", ...args, box.id, "true"]);
@@ -265,7 +289,7 @@ test("--pidfd-socket receives a pidfd of the process from create, run and exec",
   assert.match(nobody.stderr, /failed to dail \S*nobody\.sock: connect: no such file or directory/);
 });
 
-test("exec of a process that ends early says when memory ran out meanwhile", ROOT, async () => {
+test("exec of a process that ends early says when memory ran out meanwhile", V1, async () => {
   await using box = await sleeping((config) => (config.linux.resources.memory = { limit: 16 * 1024 * 1024 }));
   const state = JSON.parse(await Deno.readTextFile(`${box.root}/${box.id}/state.json`));
   const { freezer, memory } = state.cgroup_paths;

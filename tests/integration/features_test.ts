@@ -5,7 +5,7 @@ import { ok, run } from "../support/runk.ts";
 import { test } from "../support/test.ts";
 import { parseMountOptions } from "../../src/spec/mount_options.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const features = async () => JSON.parse((await ok(["features"])).stdout);
 
 test("features prints one JSON document with runc's keys in runc's order, and nothing else", [], async () => {
