@@ -1,5 +1,6 @@
 /** runk update */
 import { update } from "../container/update.ts";
+import type { RdtSchemas } from "../container/update_rdt.ts";
 import { describeFileError, RunkError } from "../errors.ts";
 import { checkDocument } from "../spec/check_document.ts";
 import { parseDocument } from "../spec/document.ts";
@@ -66,8 +67,7 @@ EXAMPLE:
     if (wanted.memory?.kernel !== undefined || wanted.memory?.kernelTCP !== undefined) {
       runtime.warn("Kernel memory settings are ignored and will be removed");
     }
-    refuseRdt(options);
-    await update(runtime, operands[0]!, wanted);
+    await update(runtime, operands[0]!, wanted, rdtSchemas(options));
   },
 };
 
@@ -143,12 +143,9 @@ function parseSize(name: string, text: string): bigint {
   return isWhole ? BigInt(match[1]!) * factor : BigInt(Math.trunc(Number(match[1]) * Number(factor)));
 }
 
-/** @throws {RunkError} for flags of Intel RDT */
-function refuseRdt(options: Options): void {
-  if (options.string("l3-cache-schema") !== "") {
-    throw new RunkError("Intel RDT/CAT: l3 cache schema is not enabled");
-  }
-  if (options.string("mem-bw-schema") !== "") {
-    throw new RunkError("Intel RDT/MBA: memory bandwidth schema is not enabled");
-  }
+function rdtSchemas(options: Options): RdtSchemas | undefined {
+  const [l3CacheSchema, memBwSchema] = ["l3-cache-schema", "mem-bw-schema"].map((name) =>
+    options.string(name) || undefined
+  );
+  return l3CacheSchema === undefined && memBwSchema === undefined ? undefined : { l3CacheSchema, memBwSchema };
 }

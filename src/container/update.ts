@@ -10,13 +10,19 @@ import { withContainer } from "./find.ts";
 import { NOT_RUNNING } from "./kill.ts";
 import { withLimits } from "./new_record.ts";
 import type { Runtime } from "./runtime.ts";
+import type { RdtSchemas } from "./update_rdt.ts";
 
 /**
  * Changes what `wanted` has, and records it. When the kernel refuses a value, or the record cannot be written, all limits
  * stay as they were.
  * @throws {RunkError} when the container is not running, or naming the value that is refused
  */
-export async function update(runtime: Runtime, id: string, wanted: Resources): Promise<void> {
+export async function update(
+  runtime: Runtime,
+  id: string,
+  wanted: Resources,
+  rdtSchemas: RdtSchemas | undefined,
+): Promise<void> {
   await withContainer(runtime, id, async ({ record, status }) => {
     if (status === "stopped") throw new RunkError(NOT_RUNNING);
     const { cgroups } = record.config;
@@ -25,15 +31,20 @@ export async function update(runtime: Runtime, id: string, wanted: Resources): P
     const version = versionOf(paths);
     const writes = resourceWrites(version, limits);
     checkUsage(paths, limits);
-    const unit = cgroups.Systemd ? await import("./systemd.ts") : undefined;
-    await unit?.changeContainerUnit(runtime, cgroups, limits, version);
-    let undo: (() => void) | undefined;
+    const undo: (() => void | Promise<void>)[] = [];
     try {
-      undo = changeLimits(paths, writes);
-      store.save(runtime.root, withLimits(record, recordResources(limits)));
+      const rdt = rdtSchemas && (await import("./update_rdt.ts")).changeRdt(record, rdtSchemas);
+      if (rdt !== undefined) undo.unshift(rdt.undo);
+      if (cgroups.Systemd) {
+        const { changeContainerUnit } = await import("./systemd.ts");
+        undo.unshift(() => changeContainerUnit(runtime, cgroups, resourcesOf(cgroups), version));
+        await changeContainerUnit(runtime, cgroups, limits, version);
+      }
+      undo.unshift(changeLimits(paths, writes));
+      store.save(runtime.root, withLimits(rdt?.record ?? record, recordResources(limits)));
     } catch (error) {
-      undo?.();
-      await unit?.changeContainerUnit(runtime, cgroups, resourcesOf(cgroups), version);
+      // The error that led here says more than one of these would.
+      for (const step of undo) await Promise.try(step).catch(() => {});
       throw error;
     }
   });

@@ -150,6 +150,32 @@ test("when the kernel refuses a value, every limit and the record stay as they w
   }
 });
 
+test("within one controller, too, what was written before a refused value is set back", NEEDS, async () => {
+  const [first] = [...Deno.readDirSync("/sys/block")].map(({ name }) => name).sort();
+  if (first === undefined) return console.log("skipped: this machine has no block device");
+  const device = Deno.readTextFileSync(`/sys/block/${first}/dev`).trim();
+  const [major, minor] = device.split(":").map(Number);
+  await using box = await limited();
+  await box.ok(["run", "-d", box.id]);
+  const blkio = () =>
+    ["bfq.weight", "bfq.weight_device", "throttle.read_bps_device", "throttle.write_bps_device"].map((name) =>
+      readCgroup(cgroupPaths(box), "blkio", `blkio.${name}`)
+    );
+  const update = (blockIO: unknown) => box.runk(["update", "-r", "-", box.id], { stdin: JSON.stringify({ blockIO }) });
+  assert.equal((await update({ throttleReadBpsDevice: [{ major, minor, rate: 5 * MIB }] })).status, 0);
+  const before = blkio();
+  const { status, stderr } = await update({
+    weight: 700,
+    weightDevice: [{ major, minor, weight: 600 }],
+    throttleReadBpsDevice: [{ major, minor, rate: MIB }],
+    throttleWriteBpsDevice: [{ major, minor, rate: MIB }],
+    throttleWriteIOPSDevice: [{ major: 4000, minor: 7, rate: 1 }],
+  });
+  assert.equal(status, 1);
+  assert.match(stderr, /write \/\S+blkio\.throttle\.write_iops_device: no such device/);
+  assert.deepEqual(blkio(), before);
+});
+
 test("a memory limit below what is in use is refused with what is in use", NEEDS, async () => {
   await using box = await Box.create({
     script: "dd if=/dev/zero of=/dev/shm/full bs=1M count=30 && echo > /tmp/ready; sleep 1000",
