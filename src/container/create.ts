@@ -107,6 +107,7 @@ export async function prepare(runtime: Runtime, options: CreateOptions): Promise
   const facts = probeHost({
     noPivot: options.noPivot,
     resctrl: spec.linux?.intelRdt !== undefined,
+    idMapTools: Deno.uid() === 0 || spec.linux?.uidMappings === undefined ? undefined : pathOf(runtime.environment()),
     delegates: spec.linux?.uidMappings !== undefined || (spec.process?.user?.uid ?? 0) !== 0,
   });
   const isTerminal = spec.process?.terminal === true;
@@ -178,6 +179,12 @@ function withSeccompReceiver(spec: Spec, listenerPath: string): Spec {
   if (typeof linux?.seccomp !== "object" || linux.seccomp.listenerPath) return spec;
   return { ...spec, linux: { ...linux, seccomp: { ...linux.seccomp, listenerPath } } };
 }
+
+const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
+
+/** The caller's PATH. */
+const pathOf = (environment: readonly string[]): string =>
+  environment.find((entry) => entry.startsWith("PATH="))?.slice("PATH=".length) ?? DEFAULT_PATH;
 
 export interface MakeOptions {
   /** Descriptors for standard streams or the console, as the plan's inputs name them. */

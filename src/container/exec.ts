@@ -204,6 +204,7 @@ async function carry(
   });
   for (const warning of warnings) runtime.warn(warning);
   let pid = 0;
+  const helpers: number[] = [];
   runtime.debug("nsexec container setup");
   try {
     await carryOut(relocatable, {
@@ -224,12 +225,17 @@ async function carry(
           ready();
           runtime.debug("setns_init: about to exec");
         },
+        helper: ([helper]) => {
+          helpers.push(helper!);
+        },
       },
     });
     return pid;
   } catch (error) {
     if (pid > 0) reap(pid);
     throw error;
+  } finally {
+    for (const helper of helpers) reap(helper, { block: true });
   }
 }
 

@@ -43,6 +43,8 @@ export interface HostFacts {
   readonly cgroups: CgroupLayout;
   /** Where procfs and sysfs are mounted in full; needed for --no-pivot only. */
   readonly kernelMounts: readonly string[];
+  /** newuidmap and newgidmap; looked for only when an ordinary user's config maps ids that are not the user's own. */
+  readonly idMapTools?: { readonly newuidmap: string; readonly newgidmap: string };
   /** The resctrl file system (Intel RDT); looked for only when a config asks for it. */
   readonly resctrl?: { readonly mountpoint: string; readonly resources: readonly string[] };
 }

@@ -10,13 +10,16 @@ export interface Wanted {
   /** For a container made without pivot_root. */
   readonly noPivot?: boolean | undefined;
   readonly resctrl?: boolean;
+  /** Where to look for newuidmap and newgidmap: the caller's PATH. */
+  readonly idMapTools?: string | undefined;
   /** For one that may own its cgroup. */
   readonly delegates?: boolean;
 }
 
-export function probeHost({ noPivot, resctrl, delegates = false }: Wanted = {}): HostFacts {
+export function probeHost({ noPivot, resctrl, idMapTools, delegates = false }: Wanted = {}): HostFacts {
   const mountinfo = readText("/proc/self/mountinfo");
   const found = resctrl ? findResctrl(mountinfo) : undefined;
+  const tools = idMapTools === undefined ? undefined : findIdMapTools(idMapTools);
   return {
     arch,
     uid: Deno.uid() ?? 0,
@@ -26,7 +29,21 @@ export function probeHost({ noPivot, resctrl, delegates = false }: Wanted = {}):
     cgroups: withV2Facts(parseLayout(mountinfo, readText("/proc/self/cgroup")), delegates),
     kernelMounts: noPivot ? kernelMounts(mountinfo) : [],
     ...(found === undefined ? {} : { resctrl: found }),
+    ...(tools === undefined ? {} : { idMapTools: tools }),
   };
+}
+
+function findIdMapTools(path: string): HostFacts["idMapTools"] {
+  const find = (name: string) =>
+    path.split(":").map((directory) => `${directory}/${name}`).find((file) => {
+      try {
+        return Deno.statSync(file).isFile;
+      } catch {
+        return false;
+      }
+    });
+  const [newuidmap, newgidmap] = [find("newuidmap"), find("newgidmap")];
+  return newuidmap === undefined || newgidmap === undefined ? undefined : { newuidmap, newgidmap };
 }
 
 /** The cgroup hierarchies as this process sees them. */

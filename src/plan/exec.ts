@@ -23,11 +23,13 @@ import { labelKeys, requireSelinux, setExecLabels } from "./steps/labels.ts";
 import {
   beginContainerLane,
   cloneProcess,
+  endJoiner,
   keepOwnEnd,
   type Lanes,
   makeMeetingPlace,
   meet,
   ownProcess,
+  startJoiner,
 } from "./steps/lanes.ts";
 import { limitOtherUser, limitReady, setLimits, setUmask } from "./steps/limits.ts";
 import { cleanSlate } from "./steps/prologue.ts";
@@ -86,7 +88,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   cleanSlate(host, facts, 3 + request.preserveFds);
   requireSelinux(host, process.selinuxLabel, "/process/selinuxLabel");
   setAffinity(host, process, "initial");
-  makeProcess(lanes, request);
+  makeProcess(lanes, request, facts);
   setLimits({ b, host, facts }, process);
   joinGroups(host, request.resctrlFiles);
 
@@ -96,7 +98,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   else resetAffinity(box);
   setExecLabels(box, "/proc", process); // this /proc is still the caller's
   labelKeys(box, process);
-  joinNamespaces(box, request);
+  joinNamespaces(box, namespacesLeft(request, facts), request.keepsGroups);
   joinKeyring({ box, request, namespaces });
   connectStdio(box, request.stdio, process, "nothing");
   setUmask(box, process);
@@ -122,27 +124,44 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
 
 const entranceOf = ({ tasksFiles, unifiedCgroup }: ExecRequest) => ({ files: tasksFiles, unified: unifiedCgroup });
 
-function makeProcess(lanes: Lanes, request: ExecRequest): void {
+/**
+ * An ordinary user has rights over the container's namespaces only from within its user namespace, and the pid namespace
+ * must be joined before the clone: a helper goes ahead.
+ */
+const needsJoiner = ({ namespaces }: ExecRequest, { uid }: HostFacts) =>
+  uid !== 0 && namespaces.includes("user") && namespaces.includes("pid");
+
+function makeProcess(lanes: Lanes, request: ExecRequest, facts: HostFacts): void {
   const { b, host } = lanes;
   openCgroups(host, entranceOf(request));
   makeMeetingPlace(lanes);
-  if (request.namespaces.includes("pid")) {
-    host.task("join the container's pid namespace, for children").sys("setns", [slot("init"), CLONE.NEWPID]);
+  const cgroup = request.unifiedCgroup === undefined ? undefined : UNIFIED;
+  const options = { flags: 0, cgroup, why: "make the process" };
+  if (needsJoiner(request, facts)) {
+    const joiner = startJoiner(lanes);
+    joiner.task("join the container's user namespace, and its pid namespace for children");
+    joiner.sys("setns", [slot("init"), CLONE.NEWUSER + CLONE.NEWPID]);
+    becomeRoot(joiner, request.keepsGroups);
+    cloneProcess(lanes, joiner, options);
+    endJoiner(lanes, joiner);
+  } else {
+    if (request.namespaces.includes("pid")) {
+      host.task("join the container's pid namespace, for children").sys("setns", [slot("init"), CLONE.NEWPID]);
+    }
+    cloneProcess(lanes, host, options);
+    host.load("pidfd", 4, b.buffer("pidfd", 8));
+    keepOwnEnd(host);
   }
-  cloneProcess(lanes, host, {
-    flags: 0,
-    cgroup: request.unifiedCgroup === undefined ? undefined : UNIFIED,
-    why: "make the process",
-  });
-  host.load("pidfd", 4, b.buffer("pidfd", 8));
-  keepOwnEnd(host);
   ownProcess(lanes);
   beginContainerLane(lanes, request.program);
 }
 
+/** What the process has still to join itself. */
+const namespacesLeft = (request: ExecRequest, facts: HostFacts): readonly NamespaceType[] =>
+  request.namespaces.filter((type) => type !== "pid" && !(type === "user" && needsJoiner(request, facts)));
+
 /** All at once: the kernel takes the user namespace first and either joins everything or nothing. */
-function joinNamespaces(box: Lane, { namespaces, keepsGroups }: ExecRequest): void {
-  const types = namespaces.filter((type) => type !== "pid");
+function joinNamespaces(box: Lane, types: readonly NamespaceType[], keepsGroups?: boolean): void {
   const flags = types.reduce((sum, type) => sum + NAMESPACES[type].flag, 0);
   if (flags !== 0) {
     box.task(`join the container's namespaces: ${types.join(", ")}`, {
@@ -150,7 +169,7 @@ function joinNamespaces(box: Lane, { namespaces, keepsGroups }: ExecRequest): vo
     });
     box.sys("setns", [slot("init"), flags]);
   }
-  if (!namespaces.includes("user")) return;
+  if (!types.includes("user")) return;
   becomeRoot(box, keepsGroups);
 }
 

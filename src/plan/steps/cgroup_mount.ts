@@ -2,6 +2,7 @@
 import { AT, AT_FDCWD, MS, OPEN_TREE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import { slot, text } from "../builder.ts";
+import { ownDirectory } from "../../cgroup/paths.ts";
 import { attributesOf } from "../../spec/mount_options.ts";
 import type { Recipe } from "../recipe.ts";
 import { makeMissing, openBeneath } from "./beneath.ts";
@@ -37,9 +38,12 @@ function mountV1(recipe: Recipe, entry: MountEntry): void {
   openBeneath(box, slot("rootfs"), text(entry.destination), "directory", { out: "cgroups" });
   box.each(
     hierarchies.map(({ controllers }) => ({ item: controllers.join(","), path: `/mounts/${entry.index}` })),
-    hierarchies.map(({ mountpoint }) => [
-      text(baseName(mountpoint)),
-      text(request.cgroups.find((directory) => directory.mountpoint === mountpoint)?.path ?? mountpoint),
+    hierarchies.map((mount) => [
+      text(baseName(mount.mountpoint)),
+      // A container without a cgroup of its own stays in the caller's.
+      text(
+        request.cgroups.find(({ mountpoint }) => mountpoint === mount.mountpoint)?.path ?? ownDirectory(mount, "v1"),
+      ),
     ]),
     ([name, path]) => {
       box.sys("mkdirat", [slot("cgroups"), name!, 0o755]);

@@ -49,6 +49,34 @@ export function cloneProcess({ b, box }: Lanes, lane: Lane, { flags, cgroup, why
 }
 
 /**
+ * A process between host and container: joins namespaces in which the host lane has nothing to do, and clones the
+ * container's process from there. Its lane is what the caller makes of it, up to cloneProcess; then comes endJoiner.
+ */
+export function startJoiner({ b, host }: Lanes, path?: string): Lane {
+  const joiner = b.section("joiner", "joiner starts");
+  const args = b.buffer("joiner args", CLONE_ARGS_SIZE, { words: [CLONE.PARENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] });
+  host.task("make a helper that joins the namespaces first", path === undefined ? {} : { path });
+  host.sys("clone3", [args, CLONE_ARGS_SIZE], { out: "joiner" });
+  host.jump("joiner starts", { left: slot("joiner"), is: "==", right: 0 });
+  return joiner;
+}
+
+/** The joiner reports the pid that it made, as seen from the host, and ends; the host lane takes it from there. */
+export function endJoiner({ b, host }: Lanes, joiner: Lane): void {
+  const inbox = b.buffer("joiner's answer", 8);
+  joiner.task("tell the host lane the container's pid").store(8, slot("pid"), inbox);
+  joiner.sys("sendto", [slot("container's end"), inbox, 8, MSG.NOSIGNAL, 0, 0]);
+  joiner.sys("exit_group", [0]);
+  host.task("learn the container's pid from the helper");
+  b.notify(host, "helper", ["joiner"]);
+  keepOwnEnd(host);
+  host.sys("recvfrom", [slot("host's end"), inbox, 8, 0, 0, 0], { out: "met" });
+  host.fail("the helper that joins namespaces has ended early", { left: slot("met"), is: "!=", right: 8 });
+  host.load("pid", 8, inbox);
+  host.sys("pidfd_open", [slot("pid"), 0], { out: "pidfd" });
+}
+
+/**
  * Host lane, slot "pidfd" set: from here on a failure kills the process; the starter hears of it, and may look at what is
  * about to be taken back.
  */

@@ -2,7 +2,7 @@
  * Namespaces: those that are the container's own are made by the clone, those given by path are joined, in the order
  * that the rights over them allow.
  */
-import { AT_FDCWD, CLONE, MSG, NAMESPACES, type NamespaceType } from "../../abi/flags.ts";
+import { AT_FDCWD, CLONE, NAMESPACES, type NamespaceType } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import { type Lane, size, slot, text } from "../builder.ts";
 import { isNew, joinsWithUserNamespace, type Recipe } from "../recipe.ts";
@@ -10,12 +10,13 @@ import { entrance, UNIFIED } from "./cgroups.ts";
 import { becomeRoot } from "./id_maps.ts";
 import {
   beginContainerLane,
-  CLONE_ARGS_SIZE,
   cloneProcess,
+  endJoiner,
   keepOwnEnd,
   makeMeetingPlace,
   meet,
   ownProcess,
+  startJoiner,
 } from "./lanes.ts";
 
 /** Slot with the descriptor of a namespace to join. */
@@ -101,34 +102,11 @@ function restoreChildren({ host, namespaces }: Recipe): void {
   }
 }
 
-/**
- * A process between host and container: joins what the host's rights allow, then the user namespace, then the rest, and
- * clones the container's process from there, so that its new namespaces belong to the joined user namespace.
- */
+/** As startJoiner, with the namespaces of config.json that are joined by path. */
 function addJoiner(recipe: Recipe): Lane {
-  const { b, host } = recipe;
-  const joiner = b.section("joiner", "joiner starts");
-  const args = b.buffer("joiner args", CLONE_ARGS_SIZE, { words: [CLONE.PARENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] });
-  host.task("make a helper that joins the namespaces first", { path: "/linux/namespaces" });
-  host.sys("clone3", [args, CLONE_ARGS_SIZE], { out: "joiner" });
-  host.jump("joiner starts", { left: slot("joiner"), is: "==", right: 0 });
+  const joiner = startJoiner(recipe, "/linux/namespaces");
   joinInOrder(recipe, joiner);
   return joiner;
-}
-
-/** The joiner reports the pid that it made, as seen from the host, and ends; the host lane takes it from there. */
-function endJoiner({ b, host }: Recipe, joiner: Lane): void {
-  const inbox = b.buffer("joiner's answer", 8);
-  joiner.task("tell the host lane the container's pid").store(8, slot("pid"), inbox);
-  joiner.sys("sendto", [slot("container's end"), inbox, 8, MSG.NOSIGNAL, 0, 0]);
-  joiner.sys("exit_group", [0]);
-  host.task("learn the container's pid from the helper");
-  b.notify(host, "helper", ["joiner"]);
-  keepOwnEnd(host);
-  host.sys("recvfrom", [slot("host's end"), inbox, 8, 0, 0, 0], { out: "met" });
-  host.fail("the helper that joins namespaces has ended early", { left: slot("met"), is: "!=", right: 8 });
-  host.load("pid", 8, inbox);
-  host.sys("pidfd_open", [slot("pid"), 0], { out: "pidfd" });
 }
 
 /** All but the user namespace with the host's rights, then the user namespace, then what it owns. */
