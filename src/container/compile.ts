@@ -29,7 +29,9 @@ export async function compile(
   await checkDocument("spec", spec, name);
   const warnings: string[] = [];
   checkSpec(spec, { noPivot: request.noPivot }, (message) => warnings.push(message));
-  if (request.cgroups.length === 0 && facts.cgroups.version !== "none" && spec.linux?.resources !== undefined) {
+  // Every client sends device rules; who does without cgroups knows about those.
+  const { devices: _, ...limits } = spec.linux?.resources ?? {};
+  if (request.cgroups.length === 0 && facts.cgroups.version !== "none" && Object.keys(limits).length > 0) {
     warnings.push("without cgroups, all limits and device rules are ignored [config.json /linux/resources]");
   }
   for (const path of facts.cgroups.version === "v2" ? unsupportedV2(spec.linux?.resources ?? {}) : []) {
