@@ -21,7 +21,6 @@ const PACKAGES: Readonly<Record<string, string>> = {
   "/usr/sbin/debootstrap": "debootstrap",
   "/usr/bin/python3": "python3",
   "/usr/bin/newuidmap": "uidmap",
-  "/usr/bin/podman": "podman",
   "/usr/share/doc/python3-seccomp": "python3-seccomp",
 };
 
