@@ -55,7 +55,7 @@ async function race(
     vol,
     Object.fromEntries(names.map((name, i) => {
       const target = `${outside}${name.startsWith("f") ? "/file" : ""}`;
-      return [name, targets[name] ?? (i % 2 ? target : climbing + target.slice(1))];
+      return [name, targets[name] ?? (i % 2 ? climbing + target.slice(1) : target)];
     })),
   );
   let made = 0;
