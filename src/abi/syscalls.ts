@@ -65,6 +65,7 @@ const NUMBERS = {
   sethostname: [170, 161],
   setdomainname: [171, 162],
   gettid: [186, 178],
+  fsetxattr: [190, 7],
   sched_setaffinity: [203, 122],
   set_mempolicy: [238, 237],
   getdents64: [217, 61],

@@ -6,6 +6,7 @@ import { ownDirectory } from "../../cgroup/paths.ts";
 import { attributesOf } from "../../spec/mount_options.ts";
 import type { Recipe } from "../recipe.ts";
 import { makeMissing, openBeneath } from "./beneath.ts";
+import { contextParameter } from "./labels.ts";
 import { attach, type MountEntry, openDestination } from "./mounts.ts";
 import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter } from "./rootfs.ts";
 
@@ -29,7 +30,8 @@ function mountV1(recipe: Recipe, entry: MountEntry): void {
     "any",
     () => makeMissing(box, entry.destination, `/mounts/${entry.index}/destination`),
   );
-  freshMount(box, "tmpfs", [["source", "tmpfs"], ["mode", "755"]], attributesOf(TMPFS_FLAGS));
+  const label = contextParameter(recipe);
+  freshMount(box, "tmpfs", [["source", "tmpfs"], ["mode", "755"], ...label], attributesOf(TMPFS_FLAGS));
   attach(recipe, { options: { ...entry.options, recursive: undefined } }, "mount");
   box.close("mount");
   const hierarchies = facts.cgroups.mounts.filter(({ controllers }) => !controllers.includes(""));

@@ -82,6 +82,18 @@ function openAttribute(
   lane.sys("openat", [...place, O.WRONLY | O.CLOEXEC], { out: "attribute", ...options });
 }
 
+/** Container lane: labels the root of a new mqueue in slot "mount", which takes no label for all of its files. */
+export function labelMessageQueues({ box: lane, spec }: Pick<Recipe, "box" | "spec">): void {
+  const label = spec.linux?.mountLabel;
+  if (!label) return;
+  const { O } = lane.builder;
+  lane.sys("openat", [slot("mount"), text("."), O.DIRECTORY | O.CLOEXEC], { out: "labelled" });
+  lane.sys("fsetxattr", [slot("labelled"), text("security.selinux"), text(label), size(label), 0], {
+    tolerate: [E.OPNOTSUPP],
+  });
+  lane.close("labelled");
+}
+
 /** The file system parameter that labels all its files. */
 export function contextParameter({ spec, request }: Pick<Recipe, "spec" | "request">): [name: string, value: string][] {
   const label = spec.linux?.mountLabel;

@@ -22,7 +22,7 @@ import { makeMissing, openBeneath } from "./beneath.ts";
 import { mountBind } from "./bind_mounts.ts";
 import { mountCgroups } from "./cgroup_mount.ts";
 import { copyUp } from "./copy_up.ts";
-import { contextParameter } from "./labels.ts";
+import { contextParameter, labelMessageQueues } from "./labels.ts";
 import { mountWithLongOptions } from "./long_options.ts";
 import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter, setParameters, setPropagation } from "./rootfs.ts";
 
@@ -121,7 +121,8 @@ function mountFresh(recipe: Recipe, entry: MountEntry): void {
   const isLate = isReadonlyLater(entry);
   const flags = isLate ? options.flags & ~MS.RDONLY : options.flags;
   const source: Parameter[] = mount.source ? [["source", mount.source]] : [];
-  const data = [...parameters(options.data), ...(isKernel ? [] : contextParameter(recipe))];
+  const isLabelled = !isKernel && mount.type !== "mqueue";
+  const data = [...parameters(options.data), ...(isLabelled ? contextParameter(recipe) : [])];
   if ([...source, ...data].some(([, value = ""]) => byteLength(value) > VALUE_MAX)) {
     mountWithLongOptions(box, entry, flags, data);
   } else {
@@ -132,6 +133,7 @@ function mountFresh(recipe: Recipe, entry: MountEntry): void {
   }
   if (options.copyUp && mount.type === "tmpfs") copyUp(box, !isAsked("uid") && !isAsked("gid"));
   if (keepsMode) keepMode(box);
+  if (mount.type === "mqueue") labelMessageQueues(recipe);
   attach(recipe, entry, "mount");
   if (isLate) box.set(`mount ${entry.index}`, slot("mount"));
   else box.close("mount");
