@@ -238,7 +238,7 @@ for (const version of ["1", "2"] as const) {
           const options = ["nosuid", "noexec", "nodev", "relatime", option];
           c.mounts.find(({ type }: Config) => type === "cgroup").options = options;
         },
-        look: "ls -ln /sys/fs/cgroup | head -20; cat /proc/self/cgroup",
+        look: "cd /sys/fs/cgroup; stat -c '%n %F %a %u:%g %N' *; cat /proc/self/cgroup",
       });
     }
   }
@@ -387,59 +387,82 @@ test("what restricts a mount of the host stays in a user namespace, and cannot b
   assert.match(await flags(["exec"], 1), /operation not permitted.*\[config.json \/mounts\/6\]/);
 });
 
-/** Owners of /tmp and two files of it, as a container sees them through an id-mapped mount of files of the host's. */
-const owners = (options: string[], mapping: Config, inUserNamespace: boolean) =>
-  seen("stat -c '%n %u:%g' /tmp /tmp/file /tmp/below /tmp/below/x 2>&1; touch /tmp/new && stat -c %u /tmp/new", {
-    setup: async (box) => {
-      await treeWithMount.setup!(box);
-      await sh(`cd ${box.directory}/tree; chown 1000:2000 . file below/x`);
-    },
-    cleanup: treeWithMount.cleanup!,
-    config: (c, { directory }) => {
+/** A directory on a disk: before Linux 6.3 a tmpfs, which /tmp may be, has no mapping of ids. Another is mounted in it. */
+async function onDisk(body: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "runk-test-" });
+  try {
+    await sh(
+      `cd ${directory}; chmod 755 .; mkdir -p tree/below other; touch tree/file other/x; mount --bind other tree/below
+      chown 1000:2000 tree tree/file other/x`,
+    );
+    await body(`${directory}/tree`);
+  } finally {
+    await sh(`umount ${directory}/tree/below; rm -rf ${directory}`);
+  }
+}
+
+/** Owners of /tmp and what is in it, as a container sees them through an id-mapped mount of `tree`. */
+const owners = (tree: string, options: string[], mapping: Config, inUserNamespace: boolean) =>
+  seen("stat -c '%n %u:%g' /tmp /tmp/file /tmp/below /tmp/below/x; touch /tmp/new && stat -c %u /tmp/new", {
+    config: (c) => {
       if (inUserNamespace) withUserNamespace(c);
-      c.process.capabilities.effective.push("CAP_DAC_OVERRIDE");
-      c.process.capabilities.permitted.push("CAP_DAC_OVERRIDE");
-      c.process.capabilities.bounding.push("CAP_DAC_OVERRIDE");
-      c.root.readonly = true;
-      const entry = bind(`${directory}/tree`, "/tmp", ...options);
+      for (const set of ["effective", "permitted", "bounding"]) c.process.capabilities[set].push("CAP_DAC_OVERRIDE");
+      const entry = bind(tree, "/tmp", ...options);
       if (mapping !== undefined) entry.uidMappings = entry.gidMappings = mapping;
       add(entry)(c);
     },
   });
 
-test("an id-mapped mount shows other owners, of one mount with idmap and of the tree with ridmap", NEEDS, async () => {
-  const mapping = [{ containerID: 0, hostID: 0, size: 1000 }, { containerID: 1000, hostID: 5000, size: 5000 }];
-  const lines = (text: string) => text.trim().split("\n").map((line) => line.split(" ").at(-1));
-  const first = lines(await owners(["rbind", "idmap"], mapping, false));
-  assert.deepEqual(first.slice(0, 4), ["5000:6000", "5000:6000", "0:0", "1000:2000"]);
-  const all = lines(await owners(["rbind", "ridmap"], mapping, false));
-  assert.deepEqual(all.slice(0, 4), ["5000:6000", "5000:6000", "0:0", "5000:6000"]);
-  assert.deepEqual(lines(await owners([], mapping, false)).slice(0, 3), ["5000:6000", "5000:6000", "0:0"]);
-});
+test(
+  "an id-mapped mount shows other owners, of one mount with idmap and of the tree with ridmap",
+  NEEDS,
+  () =>
+    onDisk(async (tree) => {
+      const mapping = [{ containerID: 0, hostID: 0, size: 1000 }, { containerID: 1000, hostID: 5000, size: 5000 }];
+      const ids = async (...options: string[]) =>
+        (await owners(tree, options, mapping, false)).split("\n").slice(0, 4).map((line) => line.split(" ")[1]);
+      assert.deepEqual(await ids("rbind", "idmap"), ["5000:6000", "5000:6000", "0:0", "1000:2000"]);
+      assert.deepEqual(await ids("rbind", "ridmap"), ["5000:6000", "5000:6000", "0:0", "5000:6000"]);
+      assert.deepEqual(await ids("rbind"), ["5000:6000", "5000:6000", "0:0", "1000:2000"], "mappings alone say idmap");
+    }),
+);
 
-test("an id-mapped mount without mappings takes those of the container's user namespace", NEEDS, async () => {
-  const lines = (await owners(["rbind", "ridmap"], undefined, true)).trim().split("\n");
-  assert.deepEqual(lines, ["/tmp 1000:2000", "/tmp/file 1000:2000", "/tmp/below 0:0", "/tmp/below/x 1000:2000", "0"]);
-  const plain = await owners(["rbind"], undefined, true).catch((error) => String(error));
-  assert.match(plain, /touch: \/tmp\/new/, "without it the directory is no one's");
-});
+test(
+  "an id-mapped mount without mappings takes those of the container's user namespace",
+  NEEDS,
+  () =>
+    onDisk(async (tree) => {
+      const lines = (await owners(tree, ["rbind", "ridmap"], undefined, true)).trim().split("\n");
+      assert.deepEqual(lines, [
+        "/tmp 1000:2000",
+        "/tmp/file 1000:2000",
+        "/tmp/below 0:0",
+        "/tmp/below/x 1000:2000",
+        "0",
+      ]);
+      assert.equal((await Deno.stat(`${tree}/new`)).uid, 0, "root's new file is root's outside, too");
+      const plain = await owners(tree, ["rbind"], undefined, true).catch((error) => String(error));
+      assert.match(plain, /touch: \/tmp\/new/, "without it the directory is no one's");
+    }),
+);
 
-test("id-mapped mounts with the same mappings share a user namespace, and no process stays", NEEDS, async () => {
-  const mapping = [{ containerID: 0, hostID: 100000, size: 1000 }];
-  const script = "stat -c %u /a /b /c; ps | grep -c init";
-  const text = await seen(script, {
-    setup: sources,
-    config: (c, { directory }) => {
-      c.root.readonly = false;
-      for (const place of ["/a", "/b", "/c"]) {
-        const size = place === "/c" ? 2000 : 1000;
-        const ids = [{ ...mapping[0], size }];
-        add({ ...bind(`${directory}/tree`, place), uidMappings: ids, gidMappings: ids })(c);
-      }
-    },
-  }, 0);
-  assert.deepEqual(text.trim().split("\n").slice(0, 3), ["100000", "100000", "100000"]);
-});
+test(
+  "id-mapped mounts with the same mappings share a user namespace, and no process stays",
+  NEEDS,
+  () =>
+    onDisk(async (tree) => {
+      const text = await seen("stat -c %u /a /b /c; ls -d /proc/[0-9]*", {
+        config: (c) => {
+          c.root.readonly = false;
+          for (const [place, size] of [["/a", 5000], ["/b", 5000], ["/c", 6000]] as const) {
+            const ids = [{ containerID: 0, hostID: 100000, size }];
+            add({ ...bind(tree, place), uidMappings: ids, gidMappings: ids })(c);
+          }
+        },
+      });
+      assert.deepEqual(text.trim().split("\n"), ["101000", "101000", "101000", "/proc/1"]);
+    }),
+);
 
 test("a mount whose file system cannot map ids fails with the place in the config", NEEDS, async () => {
   const ids = [{ containerID: 0, hostID: 1, size: 1 }];
