@@ -37,6 +37,8 @@ const DATA_MAX = 0xffff;
 const ARGUMENTS_MAX = 6;
 /** Private calls of 32-bit ARM lie far above all that will ever be added. */
 const PRIVATE = 0xf0000;
+/** Without the bit of x32's numbers. */
+const NUMBER_MASK = 0x3fffffff;
 
 const wrong = (message: string, path: string): never => {
   throw new RunkError(`${message} [config.json /linux/seccomp${path}]`);
@@ -51,47 +53,74 @@ export function rulesOf(profile: Seccomp, native: Arch): Rules {
   if (defaultAction === ACTIONS.SCMP_ACT_NOTIFY) {
     wrong("SCMP_ACT_NOTIFY cannot be used as default action", "/defaultAction");
   }
-  const tables = architectures.map((arch) => ({
+  const tables = architectures.map((arch): Table => ({
     arch,
     table: syscallTable(arch),
-    verdicts: new Map<number, Verdict>(),
-    newest: undefined as number | undefined,
+    verdicts: new Map(),
+    newest: undefined,
   }));
   let notifies = false;
-  (profile.syscalls ?? []).forEach((rule, at) => {
+  profile.syscalls?.forEach((rule, at) => {
     const path = `/syscalls/${at}`;
     const action = returnValue(rule.action, rule.errnoRet, path);
     const alternatives = alternativesOf(rule, path);
-    rule.names.forEach((name, i) => {
-      if (name === "") wrong("empty string is not a valid syscall", `${path}/names/${i}`);
-      if (action === ACTIONS.SCMP_ACT_NOTIFY) {
-        if (name === "write") wrong("SCMP_ACT_NOTIFY cannot be used for the write syscall", `${path}/names/${i}`);
-        notifies = true;
-      }
-      for (const calls of tables) {
-        const number = calls.table.get(name);
-        const behind = calls.arch === "x86" ? multiplexed(name) : undefined;
-        if (number !== undefined && behind === undefined && isNewer(number, calls.newest)) calls.newest = number;
-        if (action === defaultAction) continue;
-        try {
-          for (const conditions of alternatives) {
-            if (number !== undefined) add(calls.verdicts, number, conditions, calls.arch, action);
-            if (behind === undefined) continue;
-            const through = calls.table.get(behind.through)!;
-            add(calls.verdicts, through, behindAnother(conditions, behind.as), calls.arch, action);
-          }
-        } catch (error) {
-          if (!(error instanceof Contradiction)) throw error;
-          wrong(`a rule for ${name} contradicts an earlier one: same conditions, another action`, path);
-        }
-      }
-    });
+    const empty = rule.names.indexOf("");
+    if (empty >= 0) wrong("empty string is not a valid syscall", `${path}/names/${empty}`);
+    if (action === ACTIONS.SCMP_ACT_NOTIFY && rule.names.length > 0) {
+      const write = rule.names.indexOf("write");
+      if (write >= 0) wrong("SCMP_ACT_NOTIFY cannot be used for the write syscall", `${path}/names/${write}`);
+      notifies = true;
+    }
+    // A rule that says what the default says is none, but names calls.
+    for (const calls of tables) {
+      addRule(calls, rule.names, alternatives, action === defaultAction ? undefined : action, path);
+    }
   });
   return { defaultAction, calls: tables, notifies };
 }
 
-const isNewer = (number: number, newest: number | undefined) =>
-  (number & 0x3fffffff) < PRIVATE && (newest === undefined || number > newest);
+interface Table {
+  readonly arch: CallArch;
+  readonly table: ReadonlyMap<string, number>;
+  readonly verdicts: Map<number, Verdict>;
+  newest: number | undefined;
+}
+
+/** Adds a rule on one architecture. Profiles have a thousand of these: what most of them are is done at once. */
+function addRule(
+  calls: Table,
+  names: readonly string[],
+  alternatives: readonly (readonly Condition[])[],
+  action: number | undefined,
+  path: string,
+): void {
+  const { arch, table, verdicts } = calls;
+  const isPlain = alternatives[0]?.length === 0;
+  for (const name of names) {
+    const number = table.get(name);
+    const behind = arch === "x86" ? multiplexed(name) : undefined;
+    if (behind === undefined) {
+      if (number === undefined) continue;
+      const isNewer = calls.newest === undefined || number > calls.newest;
+      if (isNewer && (number & NUMBER_MASK) < PRIVATE) calls.newest = number;
+      if (isPlain) {
+        if (action !== undefined && typeof verdicts.get(number) !== "number") verdicts.set(number, action);
+        continue;
+      }
+    }
+    if (action === undefined) continue;
+    try {
+      for (const conditions of alternatives) {
+        if (number !== undefined) add(verdicts, number, conditions, arch, action);
+        if (behind === undefined) continue;
+        add(verdicts, table.get(behind.through)!, behindAnother(conditions, behind.as), arch, action);
+      }
+    } catch (error) {
+      if (!(error instanceof Contradiction)) throw error;
+      wrong(`a rule for ${name} contradicts an earlier one: same conditions, another action`, path);
+    }
+  }
+}
 
 /** libseccomp's rule for calls behind socketcall and ipc: the first argument says which, the others are as they are. */
 const behindAnother = (conditions: readonly Condition[], as: number): Condition[] => [

@@ -53,11 +53,10 @@ export class Ranges {
  * The decision for the number in the accumulator: a binary search that halves not the ranges but the calls in them.
  * @param known numbers of the calls there are, in order
  */
-export function search(ranges: readonly Range[], known: readonly number[], decisions: Decisions): Decision {
+export function search(ranges: readonly Range[], known: Uint32Array, decisions: Decisions): Decision {
   const end = (i: number) => ranges[i + 1]?.from ?? ALL + 1;
-  /** How many calls have numbers below the range's. */
-  const below = ranges.map(({ from }) => lowerBound(known, from));
-  const between = (first: number, last: number) => (below[last + 1] ?? known.length) - below[first]!;
+  /** How many calls have numbers below each range's, and below the end. */
+  const below = Uint32Array.from([...ranges.map(({ from }) => lowerBound(known, from, 0, known.length)), known.length]);
 
   function find(first: number, last: number): Decision {
     const { decision } = ranges[first]!;
@@ -67,18 +66,16 @@ export function search(ranges: readonly Range[], known: readonly number[], decis
       const { from, decision: other } = ranges[first + 1]!;
       return decisions.compare(WORD.CALL, ALL, "==", from, other, decision);
     }
-    let middle = first + 1;
-    const half = between(first, last) / 2;
-    for (let i = first + 2; i <= last; i++) {
-      if (Math.abs(between(first, i - 1) - half) < Math.abs(between(first, middle - 1) - half)) middle = i;
-    }
+    const half = (below[first]! + below[last + 1]!) / 2;
+    let middle = lowerBound(below, half, first + 1, last);
+    if (middle > first + 1 && half - below[middle - 1]! < below[middle]! - half) middle--;
     return decisions.compare(WORD.CALL, ALL, ">=", ranges[middle]!.from, find(middle, last), find(first, middle - 1));
   }
   return find(0, ranges.length - 1);
 }
 
-function lowerBound(sorted: readonly number[], value: number): number {
-  let [low, high] = [0, sorted.length];
+/** The first index from `low` to `high` whose value is not below `value`; `high` when there is none. */
+function lowerBound(sorted: Uint32Array, value: number, low: number, high: number): number {
   while (low < high) {
     const middle = (low + high) >> 1;
     if (sorted[middle]! < value) low = middle + 1;

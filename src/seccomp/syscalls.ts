@@ -54,8 +54,12 @@ const IPC: Readonly<Record<string, number>> = {
 };
 
 /** The call behind which 32-bit x86 has another one, and the value of its first argument that means it. */
-export function multiplexed(name: string): { readonly through: "socketcall" | "ipc"; readonly as: number } | undefined {
-  const socket = SOCKETCALL.indexOf(name);
-  if (socket >= 0) return { through: "socketcall", as: socket + 1 };
-  return Object.hasOwn(IPC, name) ? { through: "ipc", as: IPC[name]! } : undefined;
+export interface Multiplexed {
+  readonly through: "socketcall" | "ipc";
+  readonly as: number;
 }
+const MULTIPLEXED: ReadonlyMap<string, Multiplexed> = new Map([
+  ...SOCKETCALL.map((name, i): [string, Multiplexed] => [name, { through: "socketcall", as: i + 1 }]),
+  ...Object.entries(IPC).map(([name, as]): [string, Multiplexed] => [name, { through: "ipc", as }]),
+]);
+export const multiplexed = (name: string): Multiplexed | undefined => MULTIPLEXED.get(name);
