@@ -45,6 +45,8 @@ const isUser = ({ call, task }: Step) => call === "setresuid" && task.path === "
 const changesMounts = isCall(
   ...["pivot_root", "chroot", "move_mount", "mount_setattr", "open_tree", "fsopen", "fsmount", "umount2"] as const,
 );
+/** Not the one that makes the permitted capabilities effective, to load a filter with them. */
+const dropsCapabilities = ({ call, task }: Step) => call === "capset" && task.path === "/process/capabilities";
 const changesRights = isCall("setresuid", "setresgid", "setgroups", "capset");
 
 /** Every program starts with the descriptors that are meant for it, and replaces its process's steps. */
@@ -173,7 +175,7 @@ function checkContainer(calls: readonly Call[], broken: Broken): void {
     if (noNewPrivileges >= 0 && noNewPrivileges < at) {
       noneAfter(changesRights, at, "changes rights behind the seccomp filter");
     } else if (noNewPrivileges > at) broken(step, index, "loads a filter before new privileges are forbidden");
-    else if (capset >= 0 && last(isCall("capset")) < at) {
+    else if (last(dropsCapabilities) >= 0 && last(dropsCapabilities) < at) {
       broken(step, index, "loads a filter after the capabilities were dropped");
     }
   });
