@@ -69,9 +69,8 @@ export async function exec(
   checkPreserved(options.preserveFds);
   using init = openInit(record);
   if (init === undefined) throw new RunkError("cannot exec in a stopped container");
-  // A container of runc's has its profile nowhere that runk reads: its bundle's is the next best.
   const seccomp = record.runk === undefined
-    ? specOf(record).linux?.seccomp
+    ? (await import("./runc_profile.ts")).runcProfile(record)
     : store.loadProfile(runtime.root, record.id);
   const what: Confined = { process, domains: container.domains, seccomp };
   using pidfdSocket = options.pidfdSocket === "" ? undefined : await openPidfdSocket(options.pidfdSocket);

@@ -71,8 +71,34 @@ export interface CgroupsRecord extends ResourcesRecord {
   readonly Rootless?: boolean;
 }
 
+/** A seccomp profile as runc writes it; runk keeps its own in a file beside the record. */
+export interface SeccompRecord {
+  readonly default_action: number;
+  readonly default_errno_ret?: number | null;
+  readonly architectures?: readonly string[] | null;
+  readonly flags?: readonly string[] | null;
+  readonly listener_path?: string;
+  readonly listener_metadata?: string;
+  readonly syscalls?:
+    | readonly {
+      readonly name: string;
+      readonly action: number;
+      readonly errnoRet?: number | null;
+      readonly args?:
+        | readonly {
+          readonly index: number;
+          readonly value: number | bigint;
+          readonly value_two?: number | bigint;
+          readonly op: number;
+        }[]
+        | null;
+    }[]
+    | null;
+}
+
 /** The part of runc's "config" that later commands read. */
 export interface ConfigRecord extends AttributesRecord, RareConfigRecord {
+  readonly seccomp?: SeccompRecord | null;
   readonly rootfs: string;
   readonly no_pivot_root?: boolean;
   readonly readonlyfs?: boolean;

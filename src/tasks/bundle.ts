@@ -33,6 +33,7 @@ const COLD = [
   "container/delete_matching.ts",
   "container/exec_cgroups.ts",
   "container/rare_record.ts",
+  "container/runc_profile.ts",
   "container/service_manager.ts",
   "container/systemd.ts",
   "process/pidfd_socket.ts",

@@ -100,6 +100,36 @@ test("a process of a file needs no bundle, and a changed one gives it nothing", 
   assert.match(withoutFile.stderr, /exec failed: JSON specification file config\.json not found/);
 });
 
+test("a process in a container of runc's gets its filter, whatever became of the bundle", RUNC, async () => {
+  await using box = await Box.create({
+    script: "sleep 1000",
+    config: (config) => {
+      const value = "@all ones";
+      config.linux.seccomp = {
+        defaultAction: "SCMP_ACT_ALLOW",
+        architectures: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64"],
+        syscalls: [
+          { names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO", errnoRet: 7 },
+          {
+            names: ["lseek"],
+            action: "SCMP_ACT_ERRNO",
+            args: [{ index: 1, value, valueTwo: 5, op: "SCMP_CMP_MASKED_EQ" }],
+          },
+        ],
+      };
+    },
+  });
+  // Beyond what a number holds exactly.
+  const config = await Deno.readTextFile(`${box.directory}/config.json`);
+  await Deno.writeTextFile(`${box.directory}/config.json`, config.replace('"@all ones"', "18446744073709551615"));
+  const twin = await runcTwin(box);
+  await Deno.remove(`${box.directory}/config.json`);
+  const file = await processFile(box, { cwd: "/", args: ["mkdir", "/tmp/x"], env: ["PATH=/bin"] });
+  const { status, stderr } = await box.runk(["--root", `${box.directory}/other-state`, "exec", "-p", file, twin]);
+  assert.equal(status, 1);
+  assert.match(stderr, /Argument list too long/);
+});
+
 test(
   "umask, scheduler, priorities, memory policy, execution domain and OOM score are the container's, unless given",
   ROOT,
