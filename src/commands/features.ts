@@ -41,7 +41,7 @@ function features(): Record<string, unknown> {
       namespaces: Object.keys(NAMESPACES).sort(),
       // Those that the kernel has.
       capabilities: CAPABILITIES.slice(0, probeHost().lastCapability + 1),
-      cgroup: { v1: true, v2: true, systemd: true, systemdUser: false, rdma: true },
+      cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: true },
       seccomp: {
         ...yes,
         actions: Object.keys(ACTIONS),

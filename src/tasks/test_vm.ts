@@ -1,11 +1,12 @@
 /**
  * `deno task test:vm [--core] [--filter TEXT] [MACHINE...]`: the tests that need a kernel of their own, in virtual
- * machines: one with cgroup v2 alone, one that systemd runs, with AppArmor. The last line is the count over both.
+ * machines: one with cgroup v2 alone, one that systemd runs, with AppArmor, one with systemd and v1. The last line is the
+ * count over all.
  */
 import { countTests } from "./test.ts";
 import { exists, install } from "./packages.ts";
 import { boot, type Machine } from "./vm/boot.ts";
-import { cacheDirectory, payloadDisk, systemDisk } from "./vm/disks.ts";
+import { cacheDirectory, type Payload, payloadDisk, type System, systemDisk } from "./vm/disks.ts";
 
 const PACKAGES = {
   "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
@@ -25,15 +26,26 @@ const INTEGRATION = ["lifecycle", "exec", "hooks", "signals", "process"];
 const GUESTS: readonly Guest[] = [
   {
     name: "cgroup2",
-    kernelArguments: "init=/sbin/plain-init",
+    kernelArguments: "cgroup_no_v1=all init=/sbin/plain-init",
     core: ["tests/vm/cgroup2_test.ts"],
     all: ["tests/vm/cgroup2_test.ts", ...INTEGRATION.map((name) => `tests/integration/${name}_test.ts`)],
   },
   {
     name: "systemd",
-    kernelArguments: "apparmor=1 security=apparmor systemd.show_status=false",
+    kernelArguments: "cgroup_no_v1=all apparmor=1 security=apparmor systemd.show_status=false systemd.getty_auto=0",
     core: ["tests/vm/systemd_test.ts", "tests/vm/apparmor_test.ts"],
-    all: ["tests/vm/systemd_test.ts", "tests/vm/apparmor_test.ts", "tests/vm/clients_test.ts"],
+    all: [
+      "tests/vm/systemd_test.ts",
+      "tests/vm/apparmor_test.ts",
+      "tests/vm/rootless_test.ts",
+      "tests/vm/clients_test.ts",
+    ],
+  },
+  {
+    name: "systemd-v1",
+    kernelArguments: "systemd.unified_cgroup_hierarchy=0 systemd.show_status=false systemd.getty_auto=0",
+    core: [],
+    all: ["tests/vm/systemd_v1_test.ts"],
   },
 ];
 
@@ -53,28 +65,36 @@ async function main(): Promise<number> {
   const system = await systemDisk(cacheDirectory());
   const total = { passed: 0, failed: 0, skipped: 0 };
   for (const guest of guests) {
-    const directory = await Deno.makeTempDir({ prefix: "runk-vm-" });
-    try {
-      const tests = (isCore ? guest.core : guest.all).filter(exists);
-      const payload = await payloadDisk({ tests, program, filter }, directory);
-      console.log(`\n== vm ${guest.name}`);
-      const start = Date.now();
-      const outcome = await boot(guest, system, payload, directory, isCore ? DEADLINE.core : DEADLINE.all);
-      const count = countTests(outcome.report);
-      console.log(outcome.console.replaceAll("\r", ""));
-      const hasReport = outcome.report.includes("</testsuites>");
-      if (!hasReport) {
-        console.log(`vm ${guest.name} ${outcome.isComplete ? "ended without a report" : "was not done in time"}`);
-        count.failed++;
-      }
-      console.log(`vm ${guest.name}: ${format(count)} in ${Math.round((Date.now() - start) / 1000)} s`);
-      for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
-    } finally {
-      await Deno.remove(directory, { recursive: true });
-    }
+    const tests = (isCore ? guest.core : guest.all).filter(exists);
+    if (tests.length === 0) continue;
+    const start = Date.now();
+    console.log(`\n== vm ${guest.name}`);
+    const count = await runGuest(guest, system, { tests, program, filter }, isCore ? DEADLINE.core : DEADLINE.all);
+    console.log(`vm ${guest.name}: ${format(count)} in ${Math.round((Date.now() - start) / 1000)} s`);
+    for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
   }
   console.log(format(total));
   return total.failed === 0 ? 0 : 1;
+}
+
+/** Boots a machine and counts its tests; one that does not come to its end has failed, and its console says how. */
+async function runGuest(guest: Guest, system: System, payload: Payload, deadline: number) {
+  const directory = await Deno.makeTempDir({ prefix: "runk-vm-" });
+  try {
+    const outcome = await boot(guest, system, await payloadDisk(payload, directory), directory, deadline);
+    const count = countTests(outcome.report);
+    console.log(outcome.console.replaceAll("\r", ""));
+    if (!outcome.report.includes("</testsuites>")) {
+      console.log(`vm ${guest.name} ${outcome.isComplete ? "ended without a report" : "was not done in time"}`);
+      count.failed++;
+    }
+    return count;
+  } catch (error) {
+    console.log(error instanceof Error ? error.message : error);
+    return { passed: 0, failed: 1, skipped: 0 };
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 }
 
 function options(args: string[]): { isCore: boolean; filter: string | undefined; guests: readonly Guest[] } {

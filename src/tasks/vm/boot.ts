@@ -54,7 +54,7 @@ export async function boot(
       ...["-serial", `file:${console}`, "-serial", `file:${report}`, "-monitor", "none"],
       ...["-device", "nvme,serial=runk", ...disk("root", system.root), ...disk("payload", payload)],
       ...["-kernel", system.kernel, "-append"],
-      `root=/dev/nvme0n1 rw console=ttyS0 panic=-1 quiet loglevel=4 cgroup_no_v1=all psi=1 ${machine.kernelArguments}`,
+      `root=/dev/nvme0n1 rw console=ttyS0 panic=-1 quiet loglevel=4 psi=1 ${machine.kernelArguments}`,
     ],
     stdin: "null",
     stdout: "null",
