@@ -180,6 +180,30 @@ test("the terminal goes onto /dev/console itself, not where it leads to (CVE-202
   assert.equal(await Deno.readTextFile(`/proc/${pid}/root/target`), "not a terminal\n");
 });
 
+test("standard streams are not opened anew on what an image calls /dev/null", ROOT, async () => {
+  const fakes = {
+    "a symlink": "ln -s /etc/passwd null",
+    "a file": "echo secret > null",
+    "a pipe": "mkfifo null",
+    "another device": "mknod -m 666 null c 1 5",
+  };
+  for (const [name, fake] of Object.entries(fakes)) {
+    await using box = await Box.create();
+    await sh(fake, `${box.rootfs}/dev`);
+    await box.write((c) => {
+      c.process.terminal = false;
+      c.process.args = ["sh", "-c", "stat -L -c '%F %t:%T' /proc/self/fd/0 > /out"];
+      c.root.readonly = false;
+      c.linux.maskedPaths = [];
+      // The image's own /dev.
+      c.mounts = c.mounts.filter(({ destination }: Config) => !destination.startsWith("/dev"));
+    });
+    await box.ok(["run", "-d", box.id]);
+    await until("the container ends", async () => (await box.state()).status === "stopped");
+    assert.equal(await Deno.readTextFile(`${box.rootfs}/out`), "character special file 1:3\n", name);
+  }
+});
+
 test(
   "sysctls go to the kernel, not into files that the container has in its place (CVE-2025-52881)",
   ROOT,

@@ -5,6 +5,7 @@ import { E } from "../../abi/errno.ts";
 import type { Process } from "../../spec/schema.ts";
 import { type Lane, slot, text } from "../builder.ts";
 import type { Stdio } from "../recipe.ts";
+import { makeMissing, openBeneath } from "./beneath.ts";
 import { ONTO } from "./mounts.ts";
 
 const STDIO = [0, 1, 2];
@@ -12,6 +13,7 @@ const MSGHDR_SIZE = 56;
 const CMSG_SIZE = 24;
 const CMSG_LEN = 20;
 const CMSG_DATA = 16;
+const CONSOLE = "/dev/console";
 const PTMX_NAME = "/dev/ptmx";
 const UNLOCKED = 0;
 
@@ -65,20 +67,16 @@ function openTerminal(lane: Lane, process: Process, newTerminalOn: "/dev/console
 
 /** The terminal appears as /dev/console: mounted from its descriptor onto a descriptor (CVE-2025-52565). */
 function mountOnConsole(lane: Lane): void {
-  const { O } = lane.builder;
   const [missing, found] = [lane.builder.unique("missing"), lane.builder.unique("found")];
-  const path = text("/dev/console");
+  const path = text(CONSOLE);
   lane.task("mount the terminal on /dev/console", {
     path: "/process/terminal",
     error: "cannot mount the terminal on /dev/console",
   });
-  lane.sys("openat", [AT_FDCWD, path, O.PATH | O.NOFOLLOW | O.CLOEXEC], {
-    out: "destination",
-    tolerate: [E.NOENT],
-    to: missing,
-  });
+  openBeneath(lane, AT_FDCWD, path, "itself", { out: "destination", tolerate: [E.NOENT], to: missing });
   lane.jump(found).label(missing);
-  lane.sys("openat", [AT_FDCWD, path, O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC, 0o666], { out: "destination" });
+  makeMissing(lane, CONSOLE, "/process/terminal", "file", AT_FDCWD);
+  openBeneath(lane, AT_FDCWD, path, "itself", { out: "destination" });
   lane.label(found);
   const flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.EMPTY_PATH;
   lane.sys("open_tree", [slot("peer"), text(""), flags], { out: "mount" });
@@ -132,7 +130,17 @@ export function ownStdio(lane: Lane, uid: number, reopensNull: boolean): void {
     lane.sys("fchown", [fd!, uid, -1], { tolerate: [E.PERM, E.ROFS, E.INVAL], to: next });
     lane.jump(next).label(isNull);
     if (!reopensNull) return;
-    lane.sys("openat", [AT_FDCWD, text("/dev/null"), b.O.RDWR | b.O.CLOEXEC], { out: "null" });
-    lane.sys("dup3", [slot("null"), fd!, 0]).close("null");
+    // Of an image without a /dev of the runtime's it may be anything: then the host's null device stays.
+    const other = b.unique("not null");
+    const flags = b.O.RDWR | b.O.NOFOLLOW | b.O.NOCTTY | b.O.CLOEXEC;
+    lane.sys("openat", [AT_FDCWD, text("/dev/null"), flags], { out: "null", tolerate: [E.LOOP, E.ISDIR], to: next });
+    lane.sys("statx", [slot("null"), text(""), AT.EMPTY_PATH, STATX.TYPE, statx]);
+    lane.load("mode", 2, statx, STATX_FIELD.mode).load("major", 4, statx, STATX_FIELD.rdevMajor);
+    lane.load("minor", 4, statx, STATX_FIELD.rdevMinor);
+    lane.jump(other, { left: slot("mode"), is: "!=", right: S.IFCHR, mask: S_IFMT });
+    lane.jump(other, { left: slot("major"), is: "!=", right: NULL_MAJOR });
+    lane.jump(other, { left: slot("minor"), is: "!=", right: NULL_MINOR });
+    lane.sys("dup3", [slot("null"), fd!, 0]);
+    lane.label(other).close("null");
   });
 }

@@ -100,7 +100,8 @@ function makeNodes(recipe: Recipe, parent: string, nodes: readonly Node[]): void
       box.label(done).jump(bind, { left: slot("made"), is: "==", right: -E.PERM });
       box.jump(next).label(bind);
       // Where nodes cannot be made (user namespaces), the host's stands in.
-      box.sys("openat", [slot("dev"), name!, b.O.CREAT | b.O.NOFOLLOW | b.O.CLOEXEC, 0], { out: "node" });
+      box.sys("mknodat", [slot("dev"), name!, S.IFREG, 0], { tolerate: [E.EXIST] });
+      box.sys("openat", [slot("dev"), name!, b.O.PATH | b.O.NOFOLLOW | b.O.CLOEXEC], { out: "node" });
       box.sys("open_tree", [AT_FDCWD, hostPath!, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC], { out: "mount" });
       box.sys("move_mount", [slot("mount"), text(""), slot("node"), text(""), ONTO]);
       box.close("mount", "node");
