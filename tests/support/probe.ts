@@ -68,13 +68,24 @@ for (const { name } of Deno.readDirSync("/proc/self/ns")) {
   hostNamespaces.set(name, Deno.readLinkSync(`/proc/self/ns/${name}`));
 }
 
-const mountPoint = (line: string) => line.split(" ")[1] ?? "";
-const mountLines = (text: string) =>
-  text.split("\n").map((line) =>
-    line.split(" ").slice(3).join(" ").replace(/\b(shared|master|propagate_from):\d+/g, "$1")
+function sortedMounts(text: string): string[] {
+  const mounts = text.split("\n").map((line) => line.split(" ")).map(([id, parent, , ...rest]) => ({
+    id,
+    parent,
+    rest,
+  }));
+  const depth = (id: string | undefined): number => {
+    const mount = mounts.find((mount) => mount.id === id);
+    return mount === undefined ? 0 : 1 + depth(mount.parent);
+  };
+  const keyed = mounts.map(({ id, rest }) => ({ point: rest[1] ?? "", depth: depth(id), rest }));
+  keyed.sort((a, b) => (a.point < b.point ? -1 : a.point > b.point ? 1 : a.depth - b.depth));
+  return keyed.map(({ rest }) =>
+    rest.join(" ").replace(/\b(shared|master|propagate_from):\d+/g, "$1")
       // An empty directory over a masked one: runk's cannot be filled either.
       .replace(",size=4k,nr_inodes=1", "")
   );
+}
 
 /** What is changed in each section before it is compared, and why. */
 const NORMALISE: Readonly<Record<string, (text: string, id: string) => string>> = {
@@ -90,10 +101,8 @@ const NORMALISE: Readonly<Record<string, (text: string, id: string) => string>> 
     return CHANGING_STATUS.test(line) ? undefined : line;
   }),
   // Mount ids, parents, device numbers and ids of peer groups are counted up, and the list is in the order of those ids;
-  // what lies on the same mount point keeps its order.
-  mounts: (text) =>
-    mountLines(text).toSorted((a, b) => (mountPoint(a) < mountPoint(b) ? -1 : mountPoint(a) > mountPoint(b) ? 1 : 0))
-      .join("\n"),
+  // what lies on the same mount point stays in the order in which it lies there.
+  mounts: (text) => sortedMounts(text).join("\n"),
   // New namespaces have new numbers: new or the host's is what counts.
   namespaces: eachLine((line) => {
     const [name = "", target = ""] = line.split(" ");
