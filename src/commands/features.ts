@@ -4,7 +4,7 @@ import { CAPABILITIES } from "../abi/names.ts";
 import { MEMORY_POLICIES, MEMORY_POLICY_FLAGS } from "../abi/scheduling.ts";
 import { probeHost } from "../host/probe.ts";
 import { supportedSeccompFlags } from "../host/seccomp_support.ts";
-import { HOOK_KINDS } from "../plan/steps/hooks.ts";
+import { HOOK_KINDS } from "../spec/hook_kinds.ts";
 import { ACTIONS, ARCHITECTURES, FLAGS, OPERATORS } from "../seccomp/names.ts";
 import { checkSpec } from "../spec/checks.ts";
 import { formatJson, SortedMap } from "../spec/json.ts";

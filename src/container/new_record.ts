@@ -4,6 +4,7 @@ import { Memory } from "../../ffi/memory.ts";
 import { NAMESPACES } from "../abi/flags.ts";
 import { cgroupPaths } from "../cgroup/paths.ts";
 import { type CreateRequest, namespacesOf, rootfsDirectory } from "../plan/recipe.ts";
+import { HOOK_KINDS } from "../spec/hook_kinds.ts";
 import { OCI_VERSION } from "../spec/version.ts";
 import type { Hook, IdMappings, Spec } from "../spec/schema.ts";
 import {
@@ -61,7 +62,8 @@ export function newRecord(
         Rootless: false,
       },
       Hooks: Object.fromEntries(
-        Object.entries(spec.hooks ?? {}).map(([kind, hooks]) => [kind, (hooks ?? []).map(hookRecord)]),
+        HOOK_KINDS.filter((kind) => spec.hooks?.[kind] !== undefined)
+          .map((kind) => [kind, spec.hooks![kind]!.map(hookRecord)]),
       ),
       version: OCI_VERSION,
       labels: [

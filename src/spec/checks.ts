@@ -4,6 +4,7 @@
  */
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import { wrong } from "./errors.ts";
+import { HOOK_KINDS } from "./hook_kinds.ts";
 import { checkDevices, checkMounts, checkNetDevices, requireText } from "./mount_checks.ts";
 import { propagationOf } from "./mount_options.ts";
 import { checkProcess, checkProcessDomains } from "./process_checks.ts";
@@ -140,8 +141,8 @@ function checkSysctls(spec: Spec, namespaces: Namespaces): void {
 }
 
 function checkHooks(spec: Spec): void {
-  for (const [kind, hooks] of Object.entries(spec.hooks ?? {})) {
-    hooks?.forEach(({ path, timeout }, i) => {
+  for (const kind of HOOK_KINDS) {
+    spec.hooks?.[kind]?.forEach(({ path, timeout }, i) => {
       if (!path.startsWith("/")) wrong(`hook path ${JSON.stringify(path)} is not absolute`, `/hooks/${kind}/${i}/path`);
       if (timeout !== undefined && timeout < 0) {
         wrong("a hook's timeout must not be negative", `/hooks/${kind}/${i}/timeout`);

@@ -80,7 +80,9 @@ function checkRlimits({ rlimits }: Process): void {
 }
 
 function checkCapabilities({ capabilities }: Process, warn: Warn): void {
-  const unknown = Object.values(capabilities ?? {}).flat().filter((name) => name && !CAPABILITIES.includes(name));
+  const { bounding, effective, inheritable, permitted, ambient } = capabilities ?? {};
+  const unknown = [bounding, effective, inheritable, permitted, ambient].flatMap((names) => names ?? [])
+    .filter((name) => name && !CAPABILITIES.includes(name));
   if (unknown.length > 0) warn(`ignoring unknown or unavailable capabilities: [${[...new Set(unknown)].join(" ")}]`);
 }
 

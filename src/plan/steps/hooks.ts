@@ -19,6 +19,7 @@ import {
 import { E } from "../../abi/errno.ts";
 import { SIG } from "../../abi/names.ts";
 import { formatJson, SortedMap } from "../../spec/json.ts";
+import type { HookKind } from "../../spec/hook_kinds.ts";
 import { OCI_VERSION } from "../../spec/version.ts";
 import type { Hook } from "../../spec/schema.ts";
 import { json, jsonSize, type Lane, size, slot, text, words } from "../builder.ts";
@@ -30,12 +31,6 @@ const NOT_STARTED = 127;
 const ALL = 0xffffffff;
 /** How much of a failed hook's output its error quotes. */
 const QUOTED = 2048;
-
-/** In the order in which they run. */
-export const HOOK_KINDS = [
-  ...["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] as const,
-] as const;
-export type HookKind = (typeof HOOK_KINDS)[number];
 
 /** The state that hooks read, as config.md's "State" has it. */
 export interface HookState {

@@ -16,13 +16,17 @@ const CLONE_TREE = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC;
 const NULL_MAJOR = 1;
 const NULL_MINOR = 3;
 
-const items = (paths: readonly string[], key: string) =>
-  paths.map((path, i) => ({ item: path, path: `/linux/${key}/${i}` }));
+/** The first place in the config of each path; a second time would change nothing. */
+const itemsOf = (paths: readonly string[], key: string) =>
+  paths.map((path, i) => ({ item: path, path: `/linux/${key}/${i}` })).filter(({ item }, i) =>
+    paths.indexOf(item) === i
+  );
 
 export function makeReadonlyPaths({ box, spec }: Recipe): void {
   const paths = spec.linux?.readonlyPaths ?? [];
   box.task("make paths read-only", { path: "/linux/readonlyPaths", error: `can't make "{item}" read-only` });
-  box.each(items(paths, "readonlyPaths"), paths.map((path) => [text(path)]), ([path], next) => {
+  const items = itemsOf(paths, "readonlyPaths");
+  box.each(items, items.map(({ item }) => [text(item)]), ([path], next) => {
     openPath(box, path!, next);
     box.sys("open_tree", [slot("target"), text(""), CLONE_TREE | AT.RECURSIVE | AT.EMPTY_PATH], { out: "mount" });
     box.sys("mount_setattr", [
@@ -39,8 +43,8 @@ export function makeReadonlyPaths({ box, spec }: Recipe): void {
 
 export function maskPaths(recipe: Recipe): void {
   const { b, box, spec } = recipe;
-  const paths = [...new Set(spec.linux?.maskedPaths ?? [])];
-  if (paths.length === 0) return;
+  const items = itemsOf(spec.linux?.maskedPaths ?? [], "maskedPaths");
+  if (items.length === 0) return;
   box.task("mask paths: files by the null device, directories by an empty file system", {
     path: "/linux/maskedPaths",
     error: `can't mask path "{item}"`,
@@ -48,7 +52,7 @@ export function maskPaths(recipe: Recipe): void {
   const statx = b.buffer("statx", STATX_SIZE);
   openNull(box);
   box.set("mask", 0);
-  box.each(items(paths, "maskedPaths"), paths.map((path) => [text(path)]), ([path], next) => {
+  box.each(items, items.map(({ item }) => [text(item)]), ([path], next) => {
     const [directory, again] = [b.unique("directory"), b.unique("again")];
     openPath(box, path!, next);
     box.sys("statx", [slot("target"), text(""), AT.EMPTY_PATH, STATX.TYPE, statx]);
