@@ -105,9 +105,13 @@ export async function awaitReady(notify: NotifySocket, { host, init, pid, poll, 
   }
 }
 
-/** The same for a command that stays: readiness is passed on along with the container's streams. */
+/**
+ * The same for a command that stays: readiness is passed on along with the container's streams. What comes afterwards is
+ * read, too: a service may wait until a descriptor that it sent along ("BARRIER=1") is closed.
+ */
 export class ReadyStream implements Stream {
-  #isOver = false;
+  readonly isOver = false;
+  #isAnnounced = false;
 
   /** @param pid the process to watch: this one, which ends when the container does */
   constructor(
@@ -117,18 +121,14 @@ export class ReadyStream implements Stream {
     readonly warn: (message: string) => void,
   ) {}
 
-  get isOver(): boolean {
-    return this.#isOver;
-  }
-
-  get waitsFor(): Waiting | undefined {
-    return this.#isOver ? undefined : { fd: this.notify.fd };
+  get waitsFor(): Waiting {
+    return { fd: this.notify.fd };
   }
 
   step(): void {
     const ready = this.notify.readyLine();
-    if (ready === undefined) return;
-    this.#isOver = true;
+    if (ready === undefined || this.#isAnnounced) return;
+    this.#isAnnounced = true;
     announce(this.host, ready, this.pid, this.warn)?.close();
   }
 }

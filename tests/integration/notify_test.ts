@@ -1,6 +1,12 @@
 /** What a service manager hands over: the socket to say "ready" on, and sockets to listen on. */
 import assert from "node:assert/strict";
 import { bindDatagram, connectDatagram, receiveDatagram, sendDatagram } from "../../ffi/datagram.ts";
+import { call } from "../../ffi/call.ts";
+import { Fd } from "../../ffi/fd.ts";
+import { arch } from "../../ffi/libc.ts";
+import { Memory } from "../../ffi/memory.ts";
+import { pollBlocking } from "../../ffi/poll.ts";
+import { O } from "../../src/abi/arch.ts";
 import { Box, type Config } from "../support/box.ts";
 import { run, RUNK } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
@@ -40,6 +46,19 @@ async function say(pid: number, text: string): Promise<void> {
   await until("the container has its socket", () => exists(path));
   using socket = connectDatagram(path);
   sendDatagram(socket, text);
+}
+
+/** As the service would: sends a descriptor along, and waits until whoever got it has closed it. */
+async function barrier(pid: number): Promise<void> {
+  const pair = new Memory(8);
+  call("pipe2", pair, O[arch].CLOEXEC);
+  using ours = new Fd(pair.view.getInt32(0, true));
+  {
+    using theirs = new Fd(pair.view.getInt32(4, true));
+    using socket = connectDatagram(`/proc/${pid}/root/run/notify/notify.sock`);
+    sendDatagram(socket, "BARRIER=1", theirs);
+  }
+  await until("the descriptor is closed", async () => (await pollBlocking([{ fd: ours.number }], 0))[0]);
 }
 
 const script = "test -S $NOTIFY_SOCKET && echo $NOTIFY_SOCKET > /tmp/notify; trap 'exit 0' TERM; sleep 1000 & wait";
@@ -103,6 +122,8 @@ test("run in the foreground names itself as the process to watch", ROOT, async (
   await until("the service runs", () => exists(`${box.rootfs}/tmp/notify`));
   await say((await box.state()).pid, "READY=1");
   assert.deepEqual(await manager.hear(3), ["READY=1\n", `MAINPID=${program.pid}\n`, "BARRIER=1"]);
+  // systemd-notify waits until this is closed.
+  await barrier((await box.state()).pid);
   program.kill("SIGTERM");
   assert.equal((await program.status).code, 0);
 });
