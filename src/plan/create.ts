@@ -53,7 +53,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   const { host, box } = recipe;
   const process: Process = spec.process ?? {};
   const environment = environmentOf(process);
-  const confinement = confinementOf(spec.linux?.seccomp, process, facts.arch);
+  const confinement = confinementOf(spec.linux?.seccomp, process, facts);
   const spare = sparedCapabilities(confinement);
   const state = stateOf(recipe, "creating");
   declareInputs(recipe);

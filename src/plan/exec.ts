@@ -75,7 +75,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   const environment = environmentOf(process);
   const uid = process.user?.uid ?? 0;
   const namespaces = new Map(request.namespaces.map((type) => [type, { type, path: "", configPath: "" }]));
-  const confinement = confinementOf(request.seccomp, process, facts.arch);
+  const confinement = confinementOf(request.seccomp, process, facts);
   const spare = sparedCapabilities(confinement);
   const state: AgentState = { id: request.id, status: "running", bundle: "", annotations: {}, ...request.container };
   b.input("init", "a pidfd of the container's first process");

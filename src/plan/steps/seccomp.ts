@@ -6,10 +6,11 @@
  * while the starter is still there.
  */
 import type { Arch } from "../../abi/arch.ts";
-import { SECCOMP } from "../../abi/flags.ts";
+import { PR, SECCOMP } from "../../abi/flags.ts";
 import { CAPABILITIES } from "../../abi/names.ts";
 import { type SyscallName, syscallNumber } from "../../abi/syscalls.ts";
 import { RunkError } from "../../errors.ts";
+import type { HostFacts } from "../../host/facts.ts";
 import { compileProfile, type Filter, isOn } from "../../seccomp/compile.ts";
 import { describeReturn, interpret } from "../../seccomp/decode.ts";
 import { actionOf, ACTIONS, AUDIT_ARCH } from "../../seccomp/names.ts";
@@ -27,17 +28,24 @@ export interface Confinement {
   readonly filter: Filter;
   readonly loaded: "with privilege" | "with the starter" | "last";
   readonly arch: Arch;
+  /** The starter is no root: it may take a descriptor out of the process only while that lets itself be traced. */
+  readonly isRootless: boolean;
 }
 
 /**
  * What a profile means for a process; undefined when it asks for no filter.
  * @throws {RunkError} naming the place in the profile
  */
-export function confinementOf(profile: Seccomp | undefined, process: Process, arch: Arch): Confinement | undefined {
+export function confinementOf(
+  profile: Seccomp | undefined,
+  process: Process,
+  facts: HostFacts,
+): Confinement | undefined {
   if (!isOn(profile)) return undefined;
+  const { arch } = facts;
   const filter = compileProfile(profile, arch);
   const loaded = !process.noNewPrivileges ? "with privilege" : filter.notifies ? "with the starter" : "last";
-  return { profile, filter, loaded, arch };
+  return { profile, filter, loaded, arch, isRootless: facts.uid !== 0 };
 }
 
 /** What the process may do beyond its capabilities until its filter is loaded. */
@@ -56,10 +64,23 @@ export function loadFilter(
   const count = filter.instructions.length;
   const means = `{filter of ${count} instructions, default ${describeReturn(filter.defaultReturn)}}`;
   const known = profile.flags?.length ? `: does this kernel know ${profile.flags.join(" and ")}?` : "";
+  // No process of a new container is there yet that could make use of it; in one that runs there is, and it stays hidden.
+  const isTraceable = filter.notifies && confinement.isRootless && state.status === "creating";
+  const traceable = (isTraceable: 0 | 1) => lanes.box.sys("prctl", [PR.SET_DUMPABLE, isTraceable, 0, 0, 0]);
+  if (isTraceable) {
+    lanes.box.task("let the host lane take a descriptor from this process, as long as no one else is there", {
+      path: PATH,
+    });
+    traceable(1);
+  }
   lanes.box.task("load the seccomp filter", { path: PATH, error: `error loading seccomp filter into kernel${known}` });
   const args = [SECCOMP.SET_MODE_FILTER, filter.flags, words([count, bytes(filter.bytes, means)], means)];
   lanes.box.sys("seccomp", args, filter.notifies ? { out: "notifications" } : {});
   if (filter.notifies) introduceToAgent(lanes, profile, state);
+  if (isTraceable) {
+    lanes.box.task("let no process of the container trace this one (CVE-2016-9962)");
+    traceable(0);
+  }
 }
 
 const LETS_THROUGH: readonly number[] = [

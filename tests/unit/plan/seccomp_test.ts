@@ -62,6 +62,23 @@ test("an agent gets its descriptor before the starter is left, and the process o
   }
 });
 
+test(
+  "an ordinary user's starter takes the descriptor while the new container's process lets itself be traced",
+  [],
+  () => {
+    const spec = { ...bundleSpec("hello"), linux: { ...bundleSpec("hello").linux, seccomp: agent } };
+    const facts = factsOf("x86_64", "v1", { uid: 1000, gid: 1000 });
+    const made = planCreate(spec, facts, requestOf(spec, facts));
+    const box = made.steps.filter(({ lane, op }) => lane === "container" && op === "syscall")
+      .map((step) => describeStep(step, made).replace(/^.* = /, ""));
+    const at = box.findIndex((text) => text.startsWith("seccomp("));
+    assert.equal(box[at - 1], "prctl(set_dumpable, 1)");
+    assert.equal(box[at + 4], "prctl(set_dumpable, 0)");
+    const process = planExec(spec.process!, facts, execRequestOf("v1", { seccomp: agent }));
+    assert.ok(!describePlan(process).includes("prctl(set_dumpable, 1)"), "in a container that runs it stays hidden");
+  },
+);
+
 test("exec has the container's filter in the same places", [], () => {
   const { process } = bundleSpec("hello");
   for (const noNewPrivileges of [true, false]) {
