@@ -22,6 +22,8 @@ export interface Node {
   readonly word: number;
   readonly mask: number;
   readonly test: "==" | ">" | ">=";
+  /** Of MASKED_EQ: never the same node as one of EQ, even with a mask that masks nothing. */
+  readonly isMasked: boolean;
   readonly value: number;
   /** Rank among nodes of the same word: higher ones come first. */
   readonly rank: number;
@@ -70,6 +72,7 @@ function node(
     word: ARGUMENTS + 8 * index + (half === "low" ? 0 : 4),
     mask: bits,
     test,
+    isMasked: op === "&==",
     value: (part(value) & bits) >>> 0,
     rank: RANK[op],
     whole: half === "high" ? value : undefined,
@@ -119,7 +122,8 @@ export function addTree(level: Node[], [added]: Node[]): void {
   level.splice(at, 0, added!);
 }
 
-const isSame = (a: Node, b: Node) => a.word === b.word && a.test === b.test && a.value === b.value && a.mask === b.mask;
+const isSame = (a: Node, b: Node) =>
+  a.word === b.word && a.test === b.test && a.value === b.value && a.mask === b.mask && a.isMasked === b.isMasked;
 
 function comesBefore(a: Node, b: Node): boolean {
   const [wordOfA, wordOfB] = [order(a), order(b)];

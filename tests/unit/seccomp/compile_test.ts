@@ -112,6 +112,17 @@ test("a rule that contradicts another is refused where libseccomp refuses it", [
   );
 });
 
+test(
+  "a mask that masks nothing makes no contradiction: the rule that was there first counts, as with libseccomp",
+  [],
+  () => {
+    const [masked, equal] = [when(0, "MASKED_EQ", 0xffffffffffffffffn, 7n), when(0, "EQ", 7n)];
+    const [first, second] = [rule("SCMP_ACT_ERRNO", { args: [masked] }), rule("SCMP_ACT_LOG", { args: [equal] })];
+    assert.equal(answer(allowing(first, second), "personality", 7n), "ERRNO(EPERM)");
+    assert.equal(answer(allowing(second, first), "personality", 7n), "LOG");
+  },
+);
+
 test("calls newer than all that the profile names answer ENOSYS, unless the default lets them through", [], () => {
   const profile = (defaultAction: string): Seccomp => ({
     defaultAction,
