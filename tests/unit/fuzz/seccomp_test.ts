@@ -1,5 +1,5 @@
 /**
- * Profiles that no one would write, against two judges: their rules as they are written, and libseccomp. RUNK_FUZZ is
+ * Profiles that no one would write, against two judges: their rules as they are written, and libseccomp. RUNK_FUZZ_RUNS is
  * the number of profiles for each judge (300 without it).
  */
 import assert from "node:assert/strict";
@@ -14,7 +14,7 @@ import type { Seccomp } from "../../../src/spec/schema.ts";
 import { type Job, libseccompFilters, NEEDS } from "../../support/libseccomp.ts";
 import { test } from "../../support/test.ts";
 
-const RUNS = Number(Deno.env.get("RUNK_FUZZ") ?? 300);
+const RUNS = Number(Deno.env.get("RUNK_FUZZ_RUNS") ?? 300);
 const ENOSYS = ACTIONS.SCMP_ACT_ERRNO + 38;
 const NATIVES = ["x86_64", "aarch64"] as const;
 const SECTIONS: Readonly<Record<Job["native"], readonly CallArch[]>> = {
