@@ -20,7 +20,7 @@ for number, *args in json.loads(sys.argv[1]):
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGSYS, lambda *_: (print(number, "trapped", flush=True), os._exit(0)))
-        result = libc.syscall(ctypes.c_long(number), *[ctypes.c_ulong(arg) for arg in args])
+        result = libc.syscall(ctypes.c_long(number), *[ctypes.c_ulong(arg) for arg in (args + [0] * 6)[:6]])
         error = ctypes.get_errno()
         signal.SIGSYS in signal.sigpending()
         print(number, *args, "=", "error %d" % error if result == -1 else "done", flush=True)
