@@ -164,6 +164,26 @@ test(`a created container that waits takes at most ${RSS_MAX / KB} KB of memory`
   await box.ok(["delete", "--force", box.id]);
 });
 
+test(
+  "a program starts with default signals, an empty mask and its caller's limit on open files",
+  ["root", "cgroup1"],
+  async () => {
+    await using box = await Box.create({
+      script: "cat /proc/self/status; ulimit -Sn",
+      config: (config) => delete config.process.rlimits,
+    });
+    // Deno ignores SIGPIPE and raises its limit: neither may be seen. The caller ignores SIGHUP, which no container inherits.
+    const script = `trap '' HUP; ulimit -Sn 321; "$@"`;
+    const result = await run("sh", ["-c", script, "sh", RUNK, "--root", box.root, "run", box.id], {
+      cwd: box.directory,
+    });
+    assert.equal(result.status, 0, result.stderr);
+    const field = (name: string) => new RegExp(`^${name}:\\s+([0-9a-f]+)$`, "m").exec(result.stdout)![1]!;
+    for (const name of ["SigBlk", "SigIgn", "SigPnd", "ShdPnd"]) assert.equal(BigInt("0x" + field(name)), 0n, name);
+    assert.match(result.stdout, /\n321\n$/);
+  },
+);
+
 /** Runs a script in a pid namespace where programs in memory cannot be run. */
 const NOEXEC = `mount -t proc proc /proc && echo 2 >/proc/sys/vm/memfd_noexec && exec "$@"`;
 const withoutMemfd = (args: readonly string[], cwd: string) =>
@@ -182,7 +202,7 @@ test(
       readlink /proc/$(sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p' "$3/said")/exe; ls "$1/$2"; "$0" --root "$1" delete -f "$2"`;
     const created = await withoutMemfd(["sh", "-c", script, RUNK, box.root, box.id, box.directory], box.directory);
     assert.match(created.stdout, new RegExp(`^${box.root}/${box.id}/init \\(deleted\\)\n`), created.stderr);
-    assert.deepEqual(created.stdout.split("\n").slice(1), ["exec.fifo", "state.json", ""]);
+    assert.ok(!created.stdout.split("\n").slice(1).includes("init"), "the file has no name any more");
   },
 );
 
