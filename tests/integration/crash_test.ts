@@ -67,7 +67,7 @@ function processesOf({ directory, id }: Box): string[] {
   });
 }
 
-const MOMENTS = 16;
+const MOMENTS = 12;
 
 for (const [command, ...options] of [["create"], ["run", "-d"], ["run"]]) {
   test(

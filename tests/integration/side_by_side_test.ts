@@ -419,7 +419,7 @@ const CASES: Readonly<Record<string, Case>> = {
   },
 
   // cgroups.
-  "an absolute cgroupsPath": { config: (c, box) => c.linux.cgroupsPath = `/${box.id}/below/${box.id}` },
+  "an absolute cgroupsPath": { config: (c, box) => c.linux.cgroupsPath = `/${box.id}/${box.id}` },
   "a relative cgroupsPath": { config: (c, box) => c.linux.cgroupsPath = `${box.id}/deep` },
   "a cgroupsPath that climbs": { config: (c, box) => c.linux.cgroupsPath = `/../../${box.id}` },
   "limits of cgroups": {

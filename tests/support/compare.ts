@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { CAPABILITIES } from "../../src/abi/names.ts";
 import { Box, type Config } from "./box.ts";
+import { removeParents } from "./leftovers.ts";
 import { differences, parseProbe, PROBE } from "./probe.ts";
 import type { Result } from "./runk.ts";
 
@@ -41,6 +42,7 @@ export async function compare(
   const run = { ...(env === undefined ? {} : { env }) };
   const ours = await box.runk(["run", ...options, box.id], run);
   const theirs = await box.other("runc", ["run", ...options, box.id], run);
+  await removeParents(box.id);
   if (fails !== undefined) {
     for (const [who, { stdout, stderr, status }] of [["runk", ours], ["runc", theirs]] as const) {
       assert.match(stderr, fails instanceof RegExp ? fails : fails[who], `${who} says why: ${name}`);

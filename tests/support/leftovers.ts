@@ -39,6 +39,13 @@ async function cgroups(directory: string): Promise<string[]> {
   return result;
 }
 
+/** Removes empty cgroups of this name: parents of containers' own, which runtimes leave where they are. */
+export async function removeParents(name: string): Promise<void> {
+  for (const path of await cgroups(CGROUP_ROOT)) {
+    if (path.endsWith(`/${name}`)) await Deno.remove(path);
+  }
+}
+
 /** Processes whose executable, root or working directory lies in a box, or that are named like runk's init. */
 async function processes({ directory }: Owner): Promise<string[]> {
   const found: string[] = [];
