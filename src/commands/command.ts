@@ -9,6 +9,7 @@ import { RunkError } from "../errors.ts";
 export interface Context {
   readonly runtime: Runtime;
   readonly globals: Options;
+  readonly globalFlags: readonly Flag[];
   readonly options: Options;
   readonly operands: readonly string[];
   readonly log: Log;
@@ -22,6 +23,8 @@ export interface Command {
   readonly operands: readonly [least: number, most: number];
   /** What the usage line shows behind the name. */
   readonly usage: string;
+  /** The words that the first operand can be, where they are few. */
+  readonly choices?: readonly string[];
   /** Paragraphs for help. */
   readonly help: string;
   /** Flags end behind this many operands; undefined: they may stand anywhere. */
@@ -39,14 +42,16 @@ export const STREAM_FLAGS: readonly Flag[] = [
   {
     name: "console-socket",
     kind: "string",
+    value: "file",
     help: "path of a unix socket that receives the master of the process's terminal",
   },
   {
     name: "pidfd-socket",
     kind: "string",
+    value: "file",
     help: "path of a unix socket that receives a pidfd of the process",
   },
-  { name: "pid-file", kind: "string", help: "file to write the process's pid to" },
+  { name: "pid-file", kind: "string", value: "file", help: "file to write the process's pid to" },
   {
     name: "preserve-fds",
     kind: "int",

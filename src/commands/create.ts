@@ -11,12 +11,19 @@ export const CONFIG_FLAG: Flag = {
   name: "config",
   short: "f",
   kind: "string",
+  value: "file",
   help: "config to use instead of the bundle's config.json",
 };
 
 /** The flags that create and run share. */
 export const CREATE_FLAGS: readonly Flag[] = [
-  { name: "bundle", short: "b", kind: "string", help: "directory of the bundle (default: the current directory)" },
+  {
+    name: "bundle",
+    short: "b",
+    kind: "string",
+    value: "directory",
+    help: "directory of the bundle (default: the current directory)",
+  },
   CONFIG_FLAG,
   ...STREAM_FLAGS,
   {

@@ -6,7 +6,14 @@ import type { Command } from "./command.ts";
 
 export const command: Command = {
   flags: [
-    { name: "format", short: "f", kind: "string", default: "json", help: "json, one object a line, or a live table" },
+    {
+      name: "format",
+      short: "f",
+      kind: "string",
+      value: ["json", "table"],
+      default: "json",
+      help: "json, one object a line, or a live table",
+    },
     { name: "interval", kind: "duration", default: "5s", help: "time between statistics" },
     { name: "stats", kind: "bool", help: "print the statistics as they are now, and no more" },
   ],

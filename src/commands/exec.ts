@@ -23,6 +23,7 @@ export const command: Command = {
       name: "process",
       short: "p",
       kind: "string",
+      value: "file",
       help: "file with the process as JSON, instead of arguments and the flags about it",
     },
     { name: "detach", short: "d", kind: "bool", help: "return when the process runs" },

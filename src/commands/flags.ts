@@ -14,6 +14,8 @@ export interface Flag {
   readonly help: string;
   /** The value when the flag is not given, as help shows it. */
   readonly default?: string;
+  /** What its value is, for completions: a path, or one of a few words. */
+  readonly value?: "file" | "directory" | readonly string[];
   /** Accepted, not shown. */
   readonly hidden?: boolean;
 }

@@ -10,7 +10,7 @@ const PADDING = 3;
 
 export const command: Command = {
   flags: [
-    { name: "format", short: "f", kind: "string", default: "table", help: "table or json" },
+    { name: "format", short: "f", kind: "string", value: ["table", "json"], default: "table", help: "table or json" },
     { name: "quiet", short: "q", kind: "bool", help: "print ids only" },
   ],
   operands: [0, 0],

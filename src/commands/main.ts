@@ -18,11 +18,18 @@ export interface Program {
 
 const globalFlags = ({ name }: Program): readonly Flag[] => [
   { name: "debug", kind: "bool", help: "log more" },
-  { name: "log", kind: "string", help: "file to log to (default: standard error)" },
-  { name: "log-format", kind: "string", default: "text", help: "format of the log: text or json" },
+  { name: "log", kind: "string", value: "file", help: "file to log to (default: standard error)" },
+  {
+    name: "log-format",
+    kind: "string",
+    value: ["text", "json"],
+    default: "text",
+    help: "format of the log: text or json",
+  },
   {
     name: "root",
     kind: "string",
+    value: "directory",
     default: defaultRoot(name),
     help: "directory for the state of containers, on a file system that is lost at boot",
   },
@@ -34,6 +41,7 @@ const globalFlags = ({ name }: Program): readonly Flag[] => [
   {
     name: "cgroup-manager",
     kind: "string",
+    value: ["cgroupfs", "systemd", "disabled"],
     default: "cgroupfs",
     help:
       "who makes the cgroups: cgroupfs, systemd (as --systemd-cgroup), or disabled: the container stays in the caller's",
@@ -41,6 +49,7 @@ const globalFlags = ({ name }: Program): readonly Flag[] => [
   {
     name: "rootless",
     kind: "string",
+    value: ["auto", "true", "false"],
     default: "auto",
     help: "ignore missing rights over cgroups: true, false or auto",
   },
@@ -78,7 +87,7 @@ export async function main(args: readonly string[], program: Program): Promise<n
       warn: (message) => log.write("warning", message),
       debug: (message) => log.write("debug", message),
     };
-    const context: Context = { runtime, globals, options, operands, log, print };
+    const context: Context = { runtime, globals, globalFlags: flags, options, operands, log, print };
     return (await command.run(context)) ?? 0;
   } catch (error) {
     if (error instanceof UsageError && !isParsed) await printUsage(program, flags, command, args, error);

@@ -8,7 +8,13 @@ import { CONFIG_FLAG } from "./create.ts";
 
 export const command: Command = {
   flags: [
-    { name: "bundle", short: "b", kind: "string", help: "directory of the bundle (default: the current directory)" },
+    {
+      name: "bundle",
+      short: "b",
+      kind: "string",
+      value: "directory",
+      help: "directory of the bundle (default: the current directory)",
+    },
     CONFIG_FLAG,
     { name: "json", kind: "bool", help: "print the plan as JSON, for tools" },
     { name: "short", kind: "bool", help: "print only what the steps are for" },

@@ -5,7 +5,14 @@ import { formatJson } from "../spec/json.ts";
 import { type Command, warnOfCgroups } from "./command.ts";
 
 export const command: Command = {
-  flags: [{ name: "format", short: "f", kind: "string", default: "table", help: "table or json" }],
+  flags: [{
+    name: "format",
+    short: "f",
+    kind: "string",
+    value: ["table", "json"],
+    default: "table",
+    help: "table or json",
+  }],
   operands: [1, Infinity],
   usage: "<container-id> [ps options]",
   help: `Shows the processes of a container. The table is made by the host's ps, with the

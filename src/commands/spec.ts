@@ -11,6 +11,7 @@ export const command: Command = {
       name: "bundle",
       short: "b",
       kind: "string",
+      value: "directory",
       help: "directory to write config.json to (default: the current directory)",
     },
     { name: "rootless", kind: "bool", help: "write a config for a container of an ordinary user" },

@@ -9,6 +9,11 @@ export interface Entry {
 
 /** In the order in which help shows them. */
 export const COMMANDS: readonly Entry[] = [
+  {
+    name: "completion",
+    summary: "print completions for bash, zsh or fish",
+    load: () => import("./completion.ts"),
+  },
   { name: "create", summary: "create a container", load: () => import("./create.ts") },
   {
     name: "delete",
@@ -33,6 +38,7 @@ export const COMMANDS: readonly Entry[] = [
     load: () => import("./kill.ts"),
   },
   { name: "list", summary: "list the containers of a state root", load: () => import("./list.ts") },
+  { name: "man", summary: "print a manual page, or write all of them", load: () => import("./man.ts") },
   { name: "pause", summary: "stop all processes of a container", load: () => import("./pause.ts") },
   {
     name: "plan",

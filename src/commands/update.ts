@@ -20,6 +20,7 @@ export const command: Command = {
   flags: [
     string("resources", 'file with the limits as JSON, "-" for standard input; other flags are ignored then', {
       short: "r",
+      value: "file",
     }),
     { name: "blkio-weight", kind: "int", default: "0", help: "share of disk time, 10 to 1000" },
     string("cpu-period", "length of the period of --cpu-quota, in microseconds"),
