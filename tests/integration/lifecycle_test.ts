@@ -1,6 +1,6 @@
 /** A container's life: create, start, state, kill, delete, and the two short ways, run and run --detach. */
 import assert from "node:assert/strict";
-import { Box } from "../support/box.ts";
+import { Box, type Config } from "../support/box.ts";
 import { run, RUNK } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
 
@@ -181,3 +181,43 @@ test("--debug tells what happens, with runc's words", ROOT, async () => {
   assert.match((await box.ok(["--debug", "exec", box.id, "true"])).stderr, /level=debug .*setns_init: about to exec/);
   assert.equal((await box.ok(["exec", box.id, "true"])).stderr, "");
 });
+
+test(
+  "a container that joins another's user and pid namespaces is recorded by the host's number of its process",
+  ROOT,
+  async () => {
+    await using box = await Box.create();
+    const [target, guest] = [box.id, `${box.id}-guest`];
+    await run("chown", ["-R", "100000:200000", box.rootfs]);
+    const configure = (paths: (type: string) => Record<string, string>) => (config: Config) => {
+      config.process.terminal = false;
+      config.process.args = ["sleep", "1000"];
+      config.linux.namespaces = ["pid", "network", "ipc", "uts", "mount", "user", "time"].map((type) => ({
+        type,
+        ...paths(type),
+      }));
+    };
+    await box.write((config) => {
+      configure(() => ({}))(config);
+      config.linux.uidMappings = [{ containerID: 0, hostID: 100000, size: 2000 }];
+      config.linux.gidMappings = [{ containerID: 0, hostID: 200000, size: 2000 }];
+    });
+    await box.ok(["run", "--detach", target]);
+    const { pid } = await box.state(target);
+    const files: Record<string, string> = { network: "net" };
+    await box.write(configure((type) => type === "mount" ? {} : { path: `/proc/${pid}/ns/${files[type] ?? type}` }));
+    await box.ok(["run", "--detach", guest]);
+    const own = (await box.state(guest)).pid;
+    assert.equal(await Deno.readTextFile(`/proc/${own}/cmdline`), "sleep\0" + "1000\0");
+    for (const file of ["pid", "user", "net", "ipc", "uts", "time"]) {
+      const there = await Deno.readLink(`/proc/${pid}/ns/${file}`);
+      assert.equal(await Deno.readLink(`/proc/${own}/ns/${file}`), there);
+      assert.equal((await box.ok(["exec", guest, "readlink", `/proc/self/ns/${file}`])).stdout, `${there}\n`);
+    }
+    assert.match((await box.ok(["exec", guest, "cat", "/proc/self/uid_map"])).stdout, /^\s+0\s+100000\s+2000$/m);
+    const processes = (await box.ok(["exec", guest, "ps"])).stdout.split("\n").filter((line) =>
+      line.includes("sleep 1000")
+    );
+    assert.equal(processes.length, 2, "both containers' and no one else's");
+  },
+);

@@ -64,10 +64,14 @@ export function cloneContainer(recipe: Recipe): void {
   if (needsJoiner) meet(recipe, "host", "the host lane knows the process");
 }
 
-/** Host lane: PID and time namespaces are set for children, not for the process itself. */
-function prepareChildren({ b, host, spec, namespaces }: Recipe): void {
+/**
+ * Host lane: PID and time namespaces are set for children, not for the process itself. Where a joiner clones, it joins
+ * the PID namespace for its child: born in it, it would know the container's process by another number than the host.
+ */
+function prepareChildren(recipe: Recipe): void {
+  const { b, host, spec, namespaces } = recipe;
   const pid = namespaces.get("pid");
-  if (pid?.path !== undefined) {
+  if (pid?.path !== undefined && !joinsWithUserNamespace(recipe)) {
     host.task("join the pid namespace, for children", { path: pid.configPath });
     host.sys("openat", [AT_FDCWD, text("/proc/self/ns/pid"), b.O.CLOEXEC], { out: "own pid namespace" });
     host.sys("setns", [slot(joined("pid")), CLONE.NEWPID]);
@@ -91,8 +95,9 @@ function prepareChildren({ b, host, spec, namespaces }: Recipe): void {
 }
 
 /** Host lane: hooks that it starts later must not land in the container's namespaces. */
-function restoreChildren({ host, namespaces }: Recipe): void {
-  if (namespaces.get("pid")?.path !== undefined) {
+function restoreChildren(recipe: Recipe): void {
+  const { host, namespaces } = recipe;
+  if (namespaces.get("pid")?.path !== undefined && !joinsWithUserNamespace(recipe)) {
     host.task("leave the container's pid namespace again").sys("setns", [slot("own pid namespace"), CLONE.NEWPID]);
     host.close("own pid namespace");
   }
@@ -112,8 +117,9 @@ function addJoiner(recipe: Recipe): Lane {
 /** All but the user namespace with the host's rights, then the user namespace, then what it owns. */
 function joinInOrder(recipe: Recipe, lane: Lane): void {
   const { namespaces } = recipe;
+  const forChildren = joinsWithUserNamespace(recipe);
   const others = [...namespaces.values()].filter(({ type, path }) =>
-    path !== undefined && type !== "user" && type !== "pid"
+    path !== undefined && type !== "user" && (type !== "pid" || forChildren)
   );
   // The mount namespace last: joining it changes what paths mean.
   others.sort((a, b) => Number(a.type === "mount") - Number(b.type === "mount"));
