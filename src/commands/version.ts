@@ -8,6 +8,6 @@ export const RUNC_VERSION = "1.5.1";
 
 /** Lines of "key: value" behind the first, which clients of runc parse. */
 export function versionText({ name }: Pick<Program, "name">): string {
-  const first = name === "runc" ? `runc version ${RUNC_VERSION}\nrunk: ${VERSION}` : `runk version ${VERSION}`;
+  const first = name === "runc" ? `runc version ${RUNC_VERSION}\ncommit: runk-${VERSION}` : `runk version ${VERSION}`;
   return `${first}\nspec: ${OCI_VERSION}\ndeno: ${Deno.version.deno}\n`;
 }

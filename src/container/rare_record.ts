@@ -16,7 +16,7 @@ export function rareRecord({ process = {}, linux = {} }: Spec, facts: HostFacts,
   }
   if (memoryPolicy !== undefined) {
     config.memory_policy = {
-      mode: numberOf(MEMORY_POLICIES, memoryPolicy.mode),
+      mode: numberOf(MEMORY_POLICIES, memoryPolicy.mode ?? ""),
       nodes: maskOf(memoryPolicy.nodes),
       flags: (memoryPolicy.flags ?? []).reduce((sum, flag) => sum | numberOf(MEMORY_POLICY_FLAGS, flag), 0),
     };

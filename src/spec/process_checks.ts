@@ -131,8 +131,9 @@ function checkScheduler({ scheduler }: Process): void {
 
 function checkIoPriority({ ioPriority }: Process): void {
   if (ioPriority === undefined) return;
-  if (ioPriority.priority < 0 || ioPriority.priority > IO_PRIORITY_MAX) {
-    wrong(`invalid ioPriority.Priority: ${ioPriority.priority}: 0 to 7 are possible`, "/process/ioPriority/priority");
+  const { priority = 0 } = ioPriority;
+  if (priority < 0 || priority > IO_PRIORITY_MAX) {
+    wrong(`invalid ioPriority.Priority: ${priority}: 0 to 7 are possible`, "/process/ioPriority/priority");
   }
   if (valueOf(IOPRIO_CLASSES, ioPriority.class) === undefined) {
     wrong(
@@ -166,7 +167,7 @@ export function checkProcessDomains(linux: Linux, warn: Warn): void {
   }
 }
 
-function checkMemoryPolicy({ mode, nodes = "", flags = [] }: NonNullable<Linux["memoryPolicy"]>): void {
+function checkMemoryPolicy({ mode = "", nodes = "", flags = [] }: NonNullable<Linux["memoryPolicy"]>): void {
   const at = "/linux/memoryPolicy";
   if (valueOf(MEMORY_POLICIES, mode) === undefined) {
     wrong(`invalid memory policy mode ${JSON.stringify(mode)}: ${oneOf(MEMORY_POLICIES)}`, `${at}/mode`);

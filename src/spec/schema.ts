@@ -94,7 +94,7 @@ export const processSchema = z.object({
     period: optional(uint64),
   })),
   selinuxLabel: optional(string),
-  ioPriority: optional(z.object({ class: string, priority: int32 })),
+  ioPriority: optional(z.object({ class: string, priority: optional(int32) })),
   execCPUAffinity: optional(z.object({ initial: optional(string), final: optional(string) })),
 });
 
@@ -201,7 +201,7 @@ const linux = z.object({
     memBwSchema: optional(string),
     enableMonitoring: optional(boolean),
   })),
-  memoryPolicy: optional(z.object({ mode: string, nodes: optional(string), flags: optional(strings) })),
+  memoryPolicy: optional(z.object({ mode: optional(string), nodes: optional(string), flags: optional(strings) })),
   personality: optional(z.object({ domain: string, flags: optional(strings) })),
   timeOffsets: optional(z.record(string, z.object({ secs: optional(int64), nanosecs: optional(uint32) }))),
 });

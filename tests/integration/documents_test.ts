@@ -55,7 +55,7 @@ test("manual pages are well-formed and name every command and option", ["command
   const lint = await run("mandoc", ["-T", "lint", "-W", "error", ...pages]);
   assert.equal(lint.stdout, "");
   const text = async (page: string) =>
-    (await run("mandoc", ["-T", "ascii", `${directory}/${page}`])).stdout.replace(/.\x08/g, "");
+    (await run("mandoc", ["-T", "ascii", `${directory}/${page}`])).stdout.replace(/.[\b]/g, "");
   assert.match(await text("runk.8"), /runk-create\(8\)/);
   const create = await text("runk-create.8");
   for (const option of ["--bundle", "--pid-file", "--no-pivot", "--config"]) assert.ok(create.includes(option), create);

@@ -221,3 +221,16 @@ test(
     assert.equal(processes.length, 2, "both containers' and no one else's");
   },
 );
+
+test("what ends a waiting process of runc's ends runk's, too, and USR1 does not", ROOT, async () => {
+  await using box = await Box.create({ script: "sleep 1000" });
+  for (const signal of ["TERM", "INT", "HUP"]) {
+    const id = `${box.id}-${signal}`;
+    await box.ok(["create", id]);
+    await box.ok(["kill", id, "USR1"]);
+    assert.equal((await box.state(id)).status, "created");
+    await box.ok(["kill", id, signal]);
+    await until("it has ended", async () => (await box.state(id)).status === "stopped");
+    await box.ok(["delete", id]);
+  }
+});

@@ -28,6 +28,8 @@ export class ClientHost {
 
   static async create(): Promise<ClientHost> {
     const directory = await Deno.makeTempDir({ prefix: "runk-clients-" });
+    // Daemons may serve users who are no one here.
+    await Deno.chmod(directory, 0o711);
     const host = new ClientHost(directory, await makeImage(directory));
     await Deno.mkdir(`${directory}/bin`);
     for (const link of [host.runtimes.runc, host.runtimes.default]) await Deno.symlink(which("runc")!, link);

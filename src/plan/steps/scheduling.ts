@@ -74,7 +74,7 @@ export function schedule(host: Lane, process: Process, hasCpuset: boolean): void
     host.jump(done).label(denied).fail(denial(policy, hasCpuset), undefined, E.PERM).label(done);
   }
   if (ioPriority === undefined) return;
-  const value = ((valueOf(IOPRIO_CLASSES, ioPriority.class) ?? 0) << IOPRIO_CLASS_SHIFT) | ioPriority.priority;
+  const value = ((valueOf(IOPRIO_CLASSES, ioPriority.class) ?? 0) << IOPRIO_CLASS_SHIFT) | (ioPriority.priority ?? 0);
   host.task("set the I/O priority", { path: "/process/ioPriority", error: "failed to set io priority" });
   host.sys("ioprio_set", [IOPRIO_WHO_PROCESS, slot("pid"), value]);
 }
@@ -97,7 +97,7 @@ export function setDomains(
     box.sys("personality", [valueOf(PERSONALITIES, personality.domain) ?? 0]);
   }
   if (memoryPolicy === undefined) return;
-  const { mode, nodes = "", flags = [] } = memoryPolicy;
+  const { mode = "", nodes = "", flags = [] } = memoryPolicy;
   const ids = parseIdList(nodes);
   const mask = idMask(ids);
   const bits = flags.reduce((sum, flag) => sum | (valueOf(MEMORY_POLICY_FLAGS, flag) ?? 0), 0);
