@@ -21,7 +21,7 @@ interface Guest extends Machine {
 }
 
 /** What is worth to be seen with cgroup v2, too; the rest does not depend on cgroups, or is about v1. */
-const INTEGRATION = ["lifecycle", "exec", "hooks", "signals", "process"];
+const INTEGRATION = ["lifecycle", "exec"];
 
 const GUESTS: readonly Guest[] = [
   {
@@ -64,15 +64,16 @@ async function main(): Promise<number> {
   const program = Deno.env.get("RUNK") ?? "dist/runk.js";
   const system = await systemDisk(cacheDirectory());
   const total = { passed: 0, failed: 0, skipped: 0 };
-  for (const guest of guests) {
+  const deadline = isCore ? DEADLINE.core : DEADLINE.all;
+  // Side by side: a machine rarely keeps more than one CPU busy.
+  await Promise.all(guests.map(async (guest) => {
     const tests = (isCore ? guest.core : guest.all).filter(exists);
-    if (tests.length === 0) continue;
+    if (tests.length === 0) return;
     const start = Date.now();
-    console.log(`\n== vm ${guest.name}`);
-    const count = await runGuest(guest, system, { tests, program, filter }, isCore ? DEADLINE.core : DEADLINE.all);
+    const count = await runGuest(guest, system, { tests, program, filter }, deadline);
     console.log(`vm ${guest.name}: ${format(count)} in ${Math.round((Date.now() - start) / 1000)} s`);
     for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
-  }
+  }));
   console.log(format(total));
   return total.failed === 0 ? 0 : 1;
 }
@@ -83,7 +84,7 @@ async function runGuest(guest: Guest, system: System, payload: Payload, deadline
   try {
     const outcome = await boot(guest, system, await payloadDisk(payload, directory), directory, deadline);
     const count = countTests(outcome.report);
-    console.log(outcome.console.replaceAll("\r", ""));
+    console.log(`\n== vm ${guest.name}\n${outcome.console.replaceAll("\r", "")}`);
     if (!outcome.report.includes("</testsuites>")) {
       console.log(`vm ${guest.name} ${outcome.isComplete ? "ended without a report" : "was not done in time"}`);
       count.failed++;

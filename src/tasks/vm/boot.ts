@@ -15,7 +15,7 @@ export interface Outcome {
   readonly report: string;
 }
 
-const MEMORY = 3072;
+const MEMORY = 2048;
 const CPUS = 2;
 
 /** @param deadline seconds after which the machine is switched off the hard way */
