@@ -19,15 +19,17 @@ import {
 import { test } from "../../support/test.ts";
 
 for (const name of CLIENT_CONFIGS) {
-  test(`${name} is accepted, and planned for both machines`, [], async () => {
+  test(`${name} is accepted, and planned on both kinds of hosts for both machines`, [], async () => {
     const spec = clientConfig(name);
     await checkDocument("spec", spec, name);
     assert.deepEqual(explain("spec", spec), []);
     for (const arch of ["x86_64", "aarch64"] as const) {
-      const plan = planFor(spec, arch);
-      assert.ok(plan.steps.length > 100);
-      assert.ok(describePlan(plan).includes("execve("));
-      assert.equal((planToJson(plan).steps as unknown[]).length, plan.steps.length);
+      for (const host of ["v1", "v2"] as const) {
+        const plan = planFor(spec, arch, host);
+        assert.ok(plan.steps.length > 100);
+        assert.ok(describePlan(plan).includes("execve("));
+        assert.equal((planToJson(plan).steps as unknown[]).length, plan.steps.length);
+      }
     }
   });
 
