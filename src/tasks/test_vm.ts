@@ -39,6 +39,7 @@ const GUESTS: readonly Guest[] = [
       "tests/vm/apparmor_test.ts",
       "tests/vm/rootless_test.ts",
       "tests/vm/clients_test.ts",
+      "tests/vm/units_test.ts",
     ],
   },
   {
