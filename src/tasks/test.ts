@@ -6,6 +6,13 @@ import { exists, install } from "./packages.ts";
 
 const SUITES = ["unit", "golden", "init", "integration", "clients", "vm"];
 
+/** Files that run at the same time, on machines with the processors for it. */
+const JOBS = Math.min(2, navigator.hardwareConcurrency);
+/** Suites whose daemons need the machine for themselves. */
+const ALONE = ["clients"];
+/** Seconds after which a test file hangs. */
+const FILE_PATIENCE = 1200;
+
 /** Programs that tests use -> the Debian packages that have them. */
 const PACKAGES: Readonly<Record<string, string>> = {
   "/bin/busybox": "busybox-static",
@@ -38,17 +45,74 @@ async function run(program: string, args: readonly string[]): Promise<number> {
   return (await child.status).code;
 }
 
-/** Runs one suite and counts its tests from the report that deno test writes. */
-async function runSuite(name: string, reports: string): Promise<Count> {
-  const report = `${reports}/${name}.xml`;
-  console.log(`\n== ${name}`);
-  const code = await run(Deno.execPath(), [
-    ...["test", "--allow-all", "--no-check", `--junit-path=${report}`, `tests/${name}`],
-  ]);
+interface FileRun {
+  readonly file: string;
+  readonly count: Count;
+}
+
+/** Runs one test file in a process of its own, and counts its tests from the report that deno test writes. */
+async function runFile(file: string, reports: string): Promise<FileRun> {
+  const report = `${reports}/${file.replaceAll("/", "-")}-${++reportCount}.xml`;
+  const start = Date.now();
+  const { code, stdout, stderr } = await new Deno.Command("timeout", {
+    args: [
+      ...["--kill-after=30", String(FILE_PATIENCE), Deno.execPath()],
+      ...["test", "--allow-all", "--no-check", `--junit-path=${report}`, file],
+    ],
+    stdin: "null",
+  }).output();
   const count = exists(report) ? countTests(await Deno.readTextFile(report)) : { passed: 0, failed: 0, skipped: 0 };
-  // A suite that broke down outside its tests failed, whatever it counted.
+  // A file that broke down outside its tests failed, whatever it counted.
   if (code !== 0 && count.failed === 0) count.failed = 1;
-  return count;
+  const seconds = Math.round((Date.now() - start) / 1000);
+  console.log(`\n-- ${file}: ${format(count)}, in ${seconds} s`);
+  for (const output of [stdout, stderr]) await write(output);
+  return { file, count };
+}
+let reportCount = 0;
+
+async function write(bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length;) done += await Deno.stdout.write(bytes.subarray(done));
+}
+
+/**
+ * Runs a suite, some files at a time. A file in which something failed is run once more, by itself: what passes then was
+ * disturbed by the machine, and is told as unsteady at the end; what fails again has failed.
+ */
+async function runSuite(name: string, reports: string): Promise<Count> {
+  console.log(`\n== ${name}`);
+  const files = testFiles(`tests/${name}`);
+  const runs: FileRun[] = [];
+  const worker = async () => {
+    for (let file = files.shift(); file !== undefined; file = files.shift()) runs.push(await runFile(file, reports));
+  };
+  await Promise.all(Array.from({ length: ALONE.includes(name) ? 1 : JOBS }, worker));
+  const total: Count = { passed: 0, failed: 0, skipped: 0 };
+  for (const run of runs) {
+    let { count } = run;
+    if (count.failed > 0) {
+      console.log(`\n${run.file} is run once more`);
+      ({ count } = await runFile(run.file, reports));
+      if (count.failed === 0) unsteady.push(`${run.file} (${run.count.failed} failed at first)`);
+    }
+    add(total, count);
+  }
+  return total;
+}
+const unsteady: string[] = [];
+
+/** The files of a suite, those in folders of it included, in order. */
+function testFiles(directory: string): string[] {
+  return [...Deno.readDirSync(directory)].sort((a, b) => (a.name < b.name ? -1 : 1)).flatMap(
+    ({ name, isDirectory }) => {
+      const path = `${directory}/${name}`;
+      return isDirectory ? testFiles(path) : name.endsWith("_test.ts") ? [path] : [];
+    },
+  );
+}
+
+function add(total: Count, count: Count): void {
+  for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
 }
 
 /** The core of the tests in virtual machines, which count by themselves. */
@@ -96,8 +160,9 @@ async function main(): Promise<number> {
   for (const name of asked.filter((name) => exists(`tests/${name}`))) {
     const count = await (name === "vm" ? runMachines() : runSuite(name, reports));
     console.log(`${name}: ${format(count)}`);
-    for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
+    add(total, count);
   }
+  if (unsteady.length > 0) console.log(`\nunsteady: ${unsteady.join(", ")}`);
   await Deno.remove(reports, { recursive: true });
   console.log(format(total));
   return total.failed === 0 ? 0 : 1;
