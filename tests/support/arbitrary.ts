@@ -1,5 +1,5 @@
 /** Documents for property tests: some that a schema accepts, some that are nearly so. */
-import fc from "fast-check";
+import fc from "./random.ts";
 import type { Shape } from "../../src/spec/shape.ts";
 
 /** Documents of a shape, with optional members there or not. */

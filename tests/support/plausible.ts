@@ -1,5 +1,5 @@
 /** Configs that could be meant: most are accepted, and between them they use every part of a config that plans know. */
-import fc from "fast-check";
+import fc from "./random.ts";
 import { CAPABILITIES, RLIMITS } from "../../src/abi/names.ts";
 import { knownMountOptions } from "../../src/spec/mount_options.ts";
 import type { Spec } from "../../src/spec/schema.ts";

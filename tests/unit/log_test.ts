@@ -1,6 +1,6 @@
 /** Log lines in the two formats that clients parse. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../support/random.ts";
 import { openLog } from "../../src/log.ts";
 import { test } from "../support/test.ts";
 

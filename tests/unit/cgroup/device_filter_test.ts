@@ -1,6 +1,6 @@
 /** Access to devices -> eBPF program, checked by running the program. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../support/random.ts";
 import { ACCESS, DEVICE, deviceFilter, instructionCount } from "../../../src/cgroup/device_filter.ts";
 import { DEFAULT_RULES, type DeviceAccess, deviceAccess, type DeviceRule } from "../../../src/cgroup/devices.ts";
 import { deviceContext, runFilter } from "../../support/ebpf.ts";

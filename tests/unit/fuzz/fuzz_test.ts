@@ -3,7 +3,7 @@
  * of the language. `deno task fuzz --runs N` tries N inputs of each kind, the tests as they are RUNS of them.
  */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../support/random.ts";
 import { PR } from "../../../src/abi/flags.ts";
 import { COMMANDS } from "../../../src/commands/table.ts";
 import { type Flag, parseFlags } from "../../../src/commands/flags.ts";

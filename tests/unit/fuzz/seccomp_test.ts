@@ -3,7 +3,7 @@
  * the number of profiles for each judge (300 without it).
  */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../support/random.ts";
 import { RunkError } from "../../../src/errors.ts";
 import type { Instruction } from "../../../src/seccomp/code.ts";
 import { compileProfile } from "../../../src/seccomp/compile.ts";

@@ -1,6 +1,6 @@
 /** A plan made for a shape and linked with names is the plan made for the config itself. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../support/random.ts";
 import { assemble } from "../../../src/init/assemble.ts";
 import { link } from "../../../src/init/link.ts";
 import { planCreate } from "../../../src/plan/create.ts";

@@ -1,6 +1,6 @@
 /** JSON as Go's programs read and write it. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../support/random.ts";
 import { compareBytes, formatJson, parseJson, SortedMap } from "../../../src/spec/json.ts";
 import { parseDocument } from "../../../src/spec/document.ts";
 import { test } from "../../support/test.ts";

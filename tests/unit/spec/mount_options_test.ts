@@ -1,6 +1,6 @@
 /** Every mount option that runc knows, and what becomes of it. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../support/random.ts";
 import { MOUNT_ATTR, MOUNT_ATTR__ATIME, MS } from "../../../src/abi/flags.ts";
 import { attributesOf, knownMountOptions, parseMountOptions, propagationOf } from "../../../src/spec/mount_options.ts";
 import { test } from "../../support/test.ts";

@@ -1,6 +1,6 @@
 /** The shape that accepts documents on the way to a container, and the schema that it is computed from. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import fc from "../../support/random.ts";
 import { checkDocument } from "../../../src/spec/check_document.ts";
 import type { SpecError } from "../../../src/spec/errors.ts";
 import { explain } from "../../../src/spec/explain.ts";
