@@ -8,7 +8,6 @@ import { HOOK_KINDS } from "./hook_kinds.ts";
 import { checkDevices, checkMounts, checkNetDevices, requireText } from "./mount_checks.ts";
 import { propagationOf } from "./mount_options.ts";
 import { checkProcess, checkProcessDomains } from "./process_checks.ts";
-import { HOOK_KINDS } from "./hook_kinds.ts";
 import type { Spec } from "./schema.ts";
 import { MS } from "../abi/flags.ts";
 

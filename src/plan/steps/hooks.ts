@@ -21,7 +21,6 @@ import { SIG } from "../../abi/names.ts";
 import { formatJson, SortedMap } from "../../spec/json.ts";
 import type { HookKind } from "../../spec/hook_kinds.ts";
 import { OCI_VERSION } from "../../spec/version.ts";
-import type { HookKind } from "../../spec/hook_kinds.ts";
 import type { Hook } from "../../spec/schema.ts";
 import { json, jsonSize, type Lane, size, slot, text, words } from "../builder.ts";
 import { hookInput, type HookStream } from "../recipe.ts";
