@@ -21,7 +21,7 @@ interface Guest extends Machine {
 }
 
 /** What is worth to be seen with cgroup v2, too; the rest does not depend on cgroups, or is about v1. */
-const INTEGRATION = ["lifecycle", "exec"];
+const INTEGRATION = ["lifecycle"];
 
 const GUESTS: readonly Guest[] = [
   {
