@@ -53,7 +53,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   const { host, box } = recipe;
   const process: Process = spec.process ?? {};
   const environment = environmentOf(process);
-  const confinement = confinementOf(spec.linux?.seccomp, process, facts);
+  const confinement = confinementOf(spec.linux?.seccomp, process, facts, (spec.hooks?.startContainer?.length ?? 0) > 0);
   const spare = sparedCapabilities(confinement);
   const state = stateOf(recipe, "creating");
   declareInputs(recipe);
@@ -125,6 +125,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   // Behind the gate: nothing of the starter may be needed any more.
   closeReports(box);
   waitAtGate(recipe);
+  loadFilter(recipe, confinement, "behind the gate", state);
   startContainerHooks(recipe, environmentWords(box, environment), confinement);
   closeAll(box, request.preserveFds, confinement);
   loadFilter(recipe, confinement, "last", state);

@@ -271,17 +271,20 @@ test(
   },
 );
 
-test("startContainer hooks run behind a filter that stops clone3", NEEDS, async () => {
-  await using box = await Box.create({
-    script: "cat /tmp/hook",
-    config: (c) => {
-      c.root.readonly = false;
-      c.process.noNewPrivileges = false;
-      c.linux.seccomp = clientConfig("docker-default.json").linux!.seccomp;
-      c.hooks = { startContainer: [{ path: "/bin/sh", args: ["sh", "-c", "echo from the hook > /tmp/hook"] }] };
-    },
-  });
-  assert.equal((await box.ok(["run", box.id])).stdout, "from the hook\n");
+test("startContainer hooks run behind the filter, also one that stops clone3", NEEDS, async () => {
+  for (const noNewPrivileges of [false, true]) {
+    await using box = await Box.create({
+      script: "cat /tmp/hook",
+      config: (c) => {
+        c.root.readonly = false;
+        c.process.noNewPrivileges = noNewPrivileges;
+        c.linux.seccomp = clientConfig("docker-default.json").linux!.seccomp;
+        const args = ["sh", "-c", "grep ^Seccomp: /proc/self/status > /tmp/hook"];
+        c.hooks = { startContainer: [{ path: "/bin/sh", args }] };
+      },
+    });
+    assert.equal((await box.ok(["run", box.id])).stdout, "Seccomp:\t2\n");
+  }
 });
 
 test("every flag is taken by the kernel, and a wrong profile is one error that leaves nothing", NEEDS, async () => {

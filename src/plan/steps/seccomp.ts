@@ -1,7 +1,8 @@
 /**
  * The seccomp filter: when it is loaded, and that what is left to do then gets through it.
  *
- * With no_new_privs anyone may load a filter: it comes last, and only execve needs to pass. Without, it takes
+ * With no_new_privs anyone may load a filter: it comes last, and only execve needs to pass; but before startContainer
+ * hooks, whose programs may be the container's. Without, it takes
  * CAP_SYS_ADMIN, which the process keeps beyond its own capabilities until then. An agent has to get its descriptor
  * while the starter is still there.
  */
@@ -26,7 +27,7 @@ const SYS_ADMIN = 1n << BigInt(CAPABILITIES.indexOf("CAP_SYS_ADMIN"));
 export interface Confinement {
   readonly profile: Seccomp;
   readonly filter: Filter;
-  readonly loaded: "with privilege" | "with the starter" | "last";
+  readonly loaded: "with privilege" | "with the starter" | "behind the gate" | "last";
   readonly arch: Arch;
   /** The starter is no root: it may take a descriptor out of the process only while that lets itself be traced. */
   readonly isRootless: boolean;
@@ -40,11 +41,18 @@ export function confinementOf(
   profile: Seccomp | undefined,
   process: Process,
   facts: HostFacts,
+  hasStartHooks = false,
 ): Confinement | undefined {
   if (!isOn(profile)) return undefined;
   const { arch } = facts;
   const filter = compileProfile(profile, arch);
-  const loaded = !process.noNewPrivileges ? "with privilege" : filter.notifies ? "with the starter" : "last";
+  const loaded = !process.noNewPrivileges
+    ? "with privilege"
+    : filter.notifies
+    ? "with the starter"
+    : hasStartHooks
+    ? "behind the gate"
+    : "last";
   return { profile, filter, loaded, arch, isRootless: facts.uid !== 0 };
 }
 
