@@ -166,27 +166,31 @@ test(
 );
 
 // On v2 the kernel itself gives whoever enters a cgroup its CPUs.
-test("exec runs on the CPUs that execCPUAffinity names, on all without it", ["root", "cgroup1"], async () => {
-  const cpus = navigator.hardwareConcurrency;
-  if (cpus < 2) return console.log("not tested: CPU affinity, because there is one CPU");
-  await using box = await sleeping((config) => (config.process.execCPUAffinity = { initial: "0", final: "1" }));
-  const process = { cwd: "/", args: ["grep", "Cpus_allowed_list", "/proc/self/status"], env: ["PATH=/bin"] };
-  const allowed = async (affinity?: Config) => {
-    const file = await processFile(box, affinity === undefined ? process : { ...process, execCPUAffinity: affinity });
-    return (await output(box, "-p", file, box.id)).split("\t")[1]!.trim();
-  };
-  assert.equal((await output(box, box.id, ...process.args)).split("\t")[1], "1\n");
-  assert.equal(await allowed(), "1");
-  assert.equal(await allowed({ final: "0" }), "0");
-  assert.equal(await allowed({ initial: "1" }), "1");
-  await box.ok(["delete", "--force", box.id]);
-  await box.write((config) => (config.process.args = ["sleep", "1000"]) && (config.process.terminal = false));
-  await box.ok(["run", "--detach", box.id]);
-  const status = await Deno.readTextFile("/proc/self/status");
-  const args = ["--root", box.root, "exec", box.id, ...process.args];
-  const bound = await run("taskset", ["-c", "0", RUNK, ...args]);
-  assert.equal(bound.stdout.trim().split("\t")[1], /^Cpus_allowed_list:\t(.*)$/m.exec(status)![1]);
-});
+test(
+  "exec runs on the CPUs that execCPUAffinity names, on all without it",
+  ["root", "cgroup1", "command:taskset"],
+  async () => {
+    const cpus = navigator.hardwareConcurrency;
+    if (cpus < 2) return console.log("not tested: CPU affinity, because there is one CPU");
+    await using box = await sleeping((config) => (config.process.execCPUAffinity = { initial: "0", final: "1" }));
+    const process = { cwd: "/", args: ["grep", "Cpus_allowed_list", "/proc/self/status"], env: ["PATH=/bin"] };
+    const allowed = async (affinity?: Config) => {
+      const file = await processFile(box, affinity === undefined ? process : { ...process, execCPUAffinity: affinity });
+      return (await output(box, "-p", file, box.id)).split("\t")[1]!.trim();
+    };
+    assert.equal((await output(box, box.id, ...process.args)).split("\t")[1], "1\n");
+    assert.equal(await allowed(), "1");
+    assert.equal(await allowed({ final: "0" }), "0");
+    assert.equal(await allowed({ initial: "1" }), "1");
+    await box.ok(["delete", "--force", box.id]);
+    await box.write((config) => (config.process.args = ["sleep", "1000"]) && (config.process.terminal = false));
+    await box.ok(["run", "--detach", box.id]);
+    const status = await Deno.readTextFile("/proc/self/status");
+    const args = ["--root", box.root, "exec", box.id, ...process.args];
+    const bound = await run("taskset", ["-c", "0", RUNK, ...args]);
+    assert.equal(bound.stdout.trim().split("\t")[1], /^Cpus_allowed_list:\t(.*)$/m.exec(status)![1]);
+  },
+);
 
 test("on v1 --cgroup puts the process into sub-cgroups of the container's, and nowhere else", V1, async () => {
   await using box = await sleeping((config) => (config.linux.cgroupsPath = `/runk-test-${Deno.pid}-sub-${newId()}`));
