@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { Box } from "../support/box.ts";
 import { run, RUNK, runk } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
+import { programFor } from "../support/user.ts";
 
 const ROOT = ["root", "cgroup1"] as const;
 const COMMANDS = ["create", "delete", "exec", "kill", "list", "run", "spec", "start", "state"];
@@ -221,7 +222,7 @@ test("the state root: relative ones are the caller's, users' are under $XDG_RUNT
     `XDG_RUNTIME_DIR=${runtime}`,
     "HOME=/",
   ];
-  const listed = await run("setpriv", [...asUser, RUNK, "list"]);
+  const listed = await run("setpriv", [...asUser, await programFor(box.directory), "list"]);
   assert.equal(listed.status, 0, listed.stderr);
   const { mode, uid } = await Deno.stat(`${runtime}/runk`);
   assert.deepEqual([mode! & 0o7777, uid], [0o1700, 1000]);

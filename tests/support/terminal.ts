@@ -61,15 +61,18 @@ export class Terminal implements Disposable {
   /** Waits until something is shown that matches, and takes it and all before it. */
   async expect(pattern: RegExp): Promise<RegExpExecArray> {
     const end = Date.now() + PATIENCE;
-    for (;;) {
+    for (let isOver = false;;) {
       const match = pattern.exec(this.#shown);
       if (match !== null) {
         this.#shown = this.#shown.slice(match.index + match[0].length);
         return match;
       }
-      if (Date.now() > end || this.#read() === "end") {
+      if (isOver) {
         throw new Error(`${pattern} was not shown, but ${JSON.stringify(this.#shown)}`);
       }
+      // What came with the end counts.
+      isOver = Date.now() > end || this.#read() === "end";
+      if (isOver) continue;
       await poll([{ fd: this.master.number }], 100);
     }
   }

@@ -35,19 +35,7 @@ export class User implements AsyncDisposable {
     await Deno.chmod(directory, 0o755);
     makeRootfs(`${directory}/rootfs`);
     await Deno.mkdir(`${directory}/run`);
-    // The program must be the user's to run, wherever root keeps it and the deno in its second line.
-    await Deno.mkdir(`${directory}/bin`);
-    const deno = Deno.execPath();
-    await Deno.link(deno, `${directory}/bin/deno`).catch(() => Deno.copyFile(deno, `${directory}/bin/deno`));
-    await Deno.chmod(`${directory}/bin/deno`, 0o755);
-    const program = await Deno.readFile(RUNK);
-    const text = new TextDecoder().decode(program.subarray(0, 2048));
-    if (text.startsWith("#!")) {
-      const all = new TextDecoder().decode(program).replace(`'${deno}'`, `'${directory}/bin/deno'`);
-      await Deno.writeTextFile(`${directory}/bin/runk`, all, { mode: 0o755 });
-    } else {
-      await Deno.copyFile(RUNK, `${directory}/bin/runk`);
-    }
+    await programFor(directory);
     await succeed("chown", ["-R", `${name}:`, `${directory}/rootfs`, `${directory}/run`, directory]);
     return new User(name, directory, uid, Number(ids?.[1] ?? 0));
   }
@@ -103,6 +91,27 @@ export class User implements AsyncDisposable {
     await run("userdel", [this.name]);
     assert.deepEqual(left, [], "left behind");
   }
+}
+
+/**
+ * The program under test as DIRECTORY/bin/runk, for every user to run, wherever root keeps it and the deno in its second
+ * line. @returns its path
+ */
+export async function programFor(directory: string): Promise<string> {
+  const bin = `${directory}/bin`;
+  await Deno.mkdir(bin);
+  const program = new TextDecoder("latin1").decode((await Deno.readFile(RUNK)).subarray(0, 2048));
+  const deno = /^":".* exec '([^']+)' /m.exec(program)?.[1];
+  if (deno === undefined) {
+    await Deno.copyFile(RUNK, `${bin}/runk`);
+  } else {
+    await Deno.copyFile(deno, `${bin}/deno`);
+    await Deno.chmod(`${bin}/deno`, 0o755);
+    const text = await Deno.readTextFile(RUNK);
+    await Deno.writeTextFile(`${bin}/runk`, text.replace(`'${deno}'`, `'${bin}/deno'`));
+  }
+  await Deno.chmod(`${bin}/runk`, 0o755);
+  return `${bin}/runk`;
 }
 
 async function succeed(program: string, args: readonly string[]): Promise<Result> {
