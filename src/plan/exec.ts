@@ -154,6 +154,8 @@ function makeProcess(lanes: Lanes, request: ExecRequest, facts: HostFacts): void
   }
   ownProcess(lanes);
   beginContainerLane(lanes, request.program);
+  // Its first word must not come before the helper's last.
+  if (needsJoiner(request, facts)) meet(lanes, "host", "the host lane knows the process");
 }
 
 /** What the process has still to join itself. */
