@@ -63,7 +63,7 @@ export function configs(runtimes: Runtimes, runs: number): Note[] {
   }
   for (let i = 0; i < runs; i++) {
     if (exists(PLANS)) Deno.removeSync(PLANS, { recursive: true });
-    measure("  the same with nothing kept", bundles["run, Docker's seccomp profile"]!);
+    measure("run, Docker's profile, nothing kept", bundles["run, Docker's seccomp profile"]!);
   }
   return [];
 }
