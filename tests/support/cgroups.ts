@@ -1,4 +1,6 @@
 /** The cgroups of a test's container, as the kernel shows them. */
+import assert from "node:assert/strict";
+import { Box, type BoxOptions } from "./box.ts";
 import { exists } from "./test.ts";
 
 export type Paths = Readonly<Record<string, string>>;
@@ -36,4 +38,27 @@ export class ForeignCgroup implements Disposable {
   [Symbol.dispose](): void {
     for (const path of this.directories) if (exists(path)) Deno.removeSync(path);
   }
+}
+
+/** The rule that every list of device rules begins with. */
+export const DENY_ALL = { allow: false, access: "rwm" };
+
+export type Resources = Record<string, unknown>;
+
+/** A box whose container sleeps, with these limits. */
+export const boxWith = (resources: Resources, options: BoxOptions = {}) =>
+  Box.create({
+    script: "sleep 1000",
+    ...options,
+    config: (c) => {
+      c.linux.resources = { devices: [DENY_ALL], ...resources };
+      options.config?.(c);
+    },
+  });
+
+/** Makes the same container under runc, too; where its cgroups are. */
+export async function runcPaths(box: Box): Promise<Paths> {
+  const { status, stderr } = await box.other("runc", ["create", `${box.id}-runc`]);
+  assert.equal(status, 0, stderr);
+  return cgroupPaths({ root: `${box.directory}/other-state`, id: `${box.id}-runc` });
 }

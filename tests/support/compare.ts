@@ -5,6 +5,7 @@ import { Box, type Config } from "./box.ts";
 import { removeParents } from "./leftovers.ts";
 import { differences, parseProbe, PROBE } from "./probe.ts";
 import type { Result } from "./runk.ts";
+import { test } from "./test.ts";
 
 export interface Case {
   /** Changes the config (with the probe as its program). */
@@ -22,6 +23,13 @@ export interface Case {
   readonly change?: Readonly<Record<string, (text: string) => string>>;
   /** What runk says on standard error of a run that succeeds. */
   readonly says?: RegExp;
+}
+
+/** One test for each case, by its name. */
+export function sameAsUnderRunc(cases: Readonly<Record<string, Case>>): void {
+  for (const [name, entry] of Object.entries(cases)) {
+    test(`as under runc: ${name}`, ["root", "cgroup1", "file:/usr/sbin/runc"], () => compare(name, entry));
+  }
 }
 
 /** What a run may differ in though nothing is wrong: the program's name, the place of an error in the config. */
