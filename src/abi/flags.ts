@@ -136,7 +136,17 @@ export const S = {
 
 /** statx(2): mask bits and the offsets of the fields that plans read. */
 export const STATX = { TYPE: 1, MODE: 2, UID: 8, INO: 0x100, SIZE: 0x200, BASIC_STATS: 0x7ff } as const;
-export const STATX_FIELD = { mode: 28, uid: 20, gid: 24, ino: 32, size: 40, rdevMajor: 128, rdevMinor: 132 } as const;
+export const STATX_ATTR = { MOUNT_ROOT: 0x2000 } as const;
+export const STATX_FIELD = {
+  attributes: 8,
+  mode: 28,
+  uid: 20,
+  gid: 24,
+  ino: 32,
+  size: 40,
+  rdevMajor: 128,
+  rdevMinor: 132,
+} as const;
 export const STATX_SIZE = 256;
 
 /** bpf(2). Source: include/uapi/linux/bpf.h. */

@@ -3,7 +3,7 @@ import type { Flag, Options } from "./flags.ts";
 import type { Log } from "../log.ts";
 import type { CgroupManager } from "../container/create.ts";
 import type { Runtime } from "../container/runtime.ts";
-import { RunkError } from "../errors.ts";
+import { describeFileError, RunkError } from "../errors.ts";
 
 /** Everything that a command's own code gets. */
 export interface Context {
@@ -21,10 +21,8 @@ export interface Command {
   readonly flags: readonly Flag[];
   /** How many operands it takes: at least and at most. */
   readonly operands: readonly [least: number, most: number];
-  /** What the usage line shows behind the name. */
+  /** What the usage line shows behind the name: `<container-id>`, `add|remove` and the like are completed by shells. */
   readonly usage: string;
-  /** The words that the first operand can be, where they are few. */
-  readonly choices?: readonly string[];
   /** Paragraphs for help. */
   readonly help: string;
   /** Flags end behind this many operands; undefined: they may stand anywhere. */
@@ -93,4 +91,15 @@ export function warnOfCgroups(runtime: Runtime, globals: Options, command: strin
 export function absolute(path: string): string {
   if (path === "" || path.startsWith("/")) return path;
   return `${Deno.cwd()}/${path}`;
+}
+
+/** The text of a document that an operand or an option names: a file, or "-" for standard input; and what to call it. */
+export async function readOperand(file: string): Promise<{ text: string; name: string }> {
+  const name = file === "-" ? "standard input" : file;
+  try {
+    const text = file === "-" ? await new Response(Deno.stdin.readable).text() : Deno.readTextFileSync(file);
+    return { text, name };
+  } catch (error) {
+    throw new RunkError(describeFileError("open", name, error));
+  }
 }

@@ -8,7 +8,6 @@ export const command: Command = {
   flags: [],
   operands: [1, 1],
   usage: "bash|zsh|fish",
-  choices: SHELLS,
   help: `Prints completions for a shell: of commands, options, their values, and ids of
 containers.
 

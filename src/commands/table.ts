@@ -39,6 +39,7 @@ export const COMMANDS: readonly Entry[] = [
   },
   { name: "list", summary: "list the containers of a state root", load: () => import("./list.ts") },
   { name: "man", summary: "print a manual page, or write all of them", load: () => import("./man.ts") },
+  { name: "mounts", summary: "add mounts to a running container, or remove them", load: () => import("./mounts.ts") },
   { name: "pause", summary: "stop all processes of a container", load: () => import("./pause.ts") },
   {
     name: "plan",

@@ -1,12 +1,12 @@
 /** runk update */
 import { update } from "../container/update.ts";
 import type { RdtSchemas } from "../container/update_rdt.ts";
-import { describeFileError, RunkError } from "../errors.ts";
+import { RunkError } from "../errors.ts";
 import { checkDocument } from "../spec/check_document.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { Resources } from "../spec/schema.ts";
 import { given } from "../state/resources.ts";
-import type { Command } from "./command.ts";
+import { type Command, readOperand } from "./command.ts";
 import type { Flag, Options } from "./flags.ts";
 
 const string = (name: string, help: string, more: Partial<Flag> = {}): Flag => ({
@@ -73,13 +73,7 @@ EXAMPLE:
 };
 
 async function readResources(file: string): Promise<Resources> {
-  const name = file === "-" ? "standard input" : file;
-  let text: string;
-  try {
-    text = file === "-" ? await new Response(Deno.stdin.readable).text() : Deno.readTextFileSync(file);
-  } catch (error) {
-    throw new RunkError(describeFileError("open", name, error));
-  }
+  const { text, name } = await readOperand(file);
   const document = parseDocument(text, name);
   await checkDocument("resources", document, name);
   return document as Resources;

@@ -1,6 +1,5 @@
 /** Runs a process in a container that exists. */
 import { readConfig, readDocument } from "../bundle/open.ts";
-import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import type { CgroupPaths } from "../cgroup/paths.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
@@ -21,6 +20,7 @@ import * as store from "../state/store.ts";
 import { completedProcess, type Inherited, inherited } from "./exec_process.ts";
 import { detachedStdio } from "./run.ts";
 import { find } from "./find.ts";
+import { namespacesToJoin } from "./namespaces.ts";
 import { openInit } from "./open_init.ts";
 import { checkPreserved, openPidfdSocket } from "./create.ts";
 import { planOf } from "./plan_of.ts";
@@ -249,32 +249,6 @@ const confinedRequest = (seccomp: Seccomp, record: StateRecord): Pick<ExecReques
     },
   }),
 });
-
-const NAMES: Readonly<Record<string, NamespaceType>> = {
-  NEWUSER: "user",
-  NEWPID: "pid",
-  NEWIPC: "ipc",
-  NEWUTS: "uts",
-  NEWNET: "network",
-  NEWCGROUP: "cgroup",
-  NEWTIME: "time",
-  NEWNS: "mount",
-};
-
-/** Namespaces that the container has of its own or joined; one that is the caller's already is left out. */
-function namespacesToJoin(record: StateRecord): NamespaceType[] {
-  const pid = record.init_process_pid;
-  return record.config.namespaces.map(({ type }) => NAMES[type]).filter((type): type is NamespaceType => {
-    if (type === undefined) return false;
-    const { file } = NAMESPACES[type];
-    try {
-      // Joining one's own user namespace is an error; joining any other of one's own is work for nothing.
-      return Deno.readLinkSync(`/proc/${pid}/ns/${file}`) !== Deno.readLinkSync(`/proc/self/ns/${file}`);
-    } catch {
-      return true;
-    }
-  });
-}
 
 function hostRootOf({ config }: StateRecord): { uid: number; gid: number } {
   const find = (list: StateRecord["config"]["uid_mappings"]) =>

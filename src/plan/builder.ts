@@ -187,11 +187,6 @@ export class Lane {
   }
 }
 
-interface Undo {
-  readonly label: string;
-  readonly lane: Lane;
-}
-
 export class PlanBuilder {
   readonly O: OpenFlags;
   /** The lane of the process that the starter spawns, in the host's namespaces. */
@@ -199,7 +194,7 @@ export class PlanBuilder {
   /** The lane of the process that becomes the container's. */
   readonly container: Lane;
   readonly #sections: Lane[] = [];
-  readonly #undo: Undo[] = [];
+  readonly #undo: Lane[] = [];
   readonly #labels = new Map<string, { lane: Lane; index: number }>();
   readonly #buffers = new Map<string, Buffer>();
   readonly slots = new Set<string>(RESERVED_SLOTS);
@@ -242,26 +237,27 @@ export class PlanBuilder {
   /** Steps of a lane that stand apart and are reached by a jump to `label`: a helper process, a shared sequence. */
   section(name: LaneName, label: string): Lane {
     const lane = new Lane(this, name);
+    if (name === this.container.name) lane.failLabel = this.container.failLabel;
     lane.label(label);
     this.#sections.push(lane);
     return lane;
   }
 
   /**
-   * What takes back the host lane's work so far: run, last first, when a later step of the host lane fails. A failure
-   * in here is reported and the rest of the undo still runs.
+   * What takes back a lane's work so far (the host lane's, mostly): run, last first, when a later step of the lane fails.
+   * A failure in here is reported and the rest of the undo still runs.
    */
-  undo(why: string, steps: (lane: Lane) => void): void {
-    const previous = this.host.failLabel;
+  undo(why: string, steps: (lane: Lane) => void, of: Lane = this.host): void {
+    const previous = of.failLabel;
     const label = `undo ${this.#undo.length + 1}: ${why}`;
-    const lane = new Lane(this, "host");
+    const lane = new Lane(this, of.name);
     lane.failLabel = previous;
     lane.task(why);
     lane.label(label);
     steps(lane);
     lane.jump(previous);
-    this.#undo.unshift({ label, lane });
-    this.host.failLabel = label;
+    this.#undo.unshift(lane);
+    of.failLabel = label;
   }
 
   /** Tells the starter something: an event's name and the values of slots. */
@@ -292,7 +288,9 @@ export class PlanBuilder {
 
   /** The plan, with every reference checked. */
   build(): Plan {
-    const lanes = [this.host, ...this.#undo.map(({ lane }) => lane), this.container, ...this.#sections];
+    const undo = ({ name }: Lane) => this.#undo.filter((lane) => lane.name === name);
+    const { host, container } = this;
+    const lanes = [host, ...undo(host), container, ...undo(container), ...this.#sections];
     const ends = [...new Set(lanes.map(({ name }) => name))].map((name) => this.#end(name));
     const steps: Step[] = [];
     const starts = new Map<Lane, number>();

@@ -2,8 +2,6 @@
  * The recipe for a new container: the order in which it is set up, on one screen. Each call below adds the steps that
  * its file under steps/ describes; "host" steps run in the process that runk spawns, "box" steps in the container's.
  */
-import { MSG } from "../abi/flags.ts";
-import { E } from "../abi/errno.ts";
 import type { HostFacts } from "../host/facts.ts";
 import type { Process, Spec } from "../spec/schema.ts";
 import { PlanBuilder, slot } from "./builder.ts";
@@ -32,6 +30,7 @@ import { closeAll, environmentOf, environmentWords, findHome, findProgram, runPr
 import { joinResctrl } from "./steps/resctrl.ts";
 import { makeReadonlyPaths, maskPaths } from "./steps/restricted_paths.ts";
 import {
+  addFileSystemWords,
   changeRoot,
   finishRoot,
   keepOldRoot,
@@ -44,7 +43,7 @@ import { checkConfinement, confinementOf, loadFilter, sparedCapabilities } from 
 import { closeReports, makeStartGate, readyToRun, waitAtGate } from "./steps/start_gate.ts";
 import { limitOtherUser, setLimits, setUmask } from "./steps/limits.ts";
 import { enterUnit } from "./steps/unit.ts";
-import { MESSAGE, type Plan, TEXT } from "./types.ts";
+import type { Plan } from "./types.ts";
 
 /** The plan that makes the container of a config. Pure: the same arguments give the same plan. */
 export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest): Plan {
@@ -131,7 +130,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   loadFilter(recipe, confinement, "last", state);
   runProgram(box, process, environment);
 
-  addFileSystemWords(recipe);
+  addFileSystemWords(b);
   return checkConfinement(checkPlan(b.build()), confinement);
 }
 
@@ -143,23 +142,4 @@ function declareInputs({ b, request }: Recipe): void {
   if (request.stdio === "terminal") b.input("console", "the socket that takes the terminal's master");
   for (const stream of hookFiles({ request })) b.input(hookInput(stream), `a file for what hooks write to ${stream}`);
   if (request.pidfdSocket) b.input(PIDFD_SOCKET, "the socket that takes a pidfd of the container's process");
-}
-
-const WORDS_SIZE = 512;
-
-/** Where a refused file system goes: the kernel's own words about it are read from its context and sent along. */
-function addFileSystemWords({ b }: Recipe): void {
-  const lane = b.section("container", "file system's own words");
-  const words = b.buffer("file system's words", 8 + WORDS_SIZE, {
-    words: [(BigInt(TEXT.NOTE) << 32n) | BigInt(MESSAGE.TEXT)],
-  });
-  lane.task("send the file system's own words about its failure");
-  lane.sys("read", [slot("fs"), words.plus(8), WORDS_SIZE], {
-    out: "length",
-    tolerate: [E.NODATA, E.INVAL],
-    to: lane.failLabel,
-  });
-  lane.set("length", slot("length"), 8);
-  lane.sys("sendto", [slot("report"), words, slot("length"), MSG.NOSIGNAL, 0, 0]);
-  lane.jump(lane.failLabel);
 }

@@ -67,6 +67,8 @@ export interface Recipe {
   readonly facts: HostFacts;
   readonly request: CreateRequest;
   readonly namespaces: ReadonlyMap<NamespaceType, Namespace>;
+  /** Adds steps before the mount in a slot is put into its place: what a failure is to take away again. */
+  readonly placing?: (mount: string) => void;
 }
 
 /** The namespaces of a config, by type; checks.ts has seen to it that types are known and appear once. */

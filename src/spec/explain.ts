@@ -1,9 +1,9 @@
 /** What is wrong with a document, in words: loaded only when something is. */
 import type * as z from "zod/mini";
 import type { Issue } from "./errors.ts";
-import { processSchema, resourcesSchema, specSchema } from "./schema.ts";
+import { mountsSchema, processSchema, resourcesSchema, specSchema } from "./schema.ts";
 
-const SCHEMAS = { spec: specSchema, process: processSchema, resources: resourcesSchema };
+const SCHEMAS = { spec: specSchema, process: processSchema, resources: resourcesSchema, mounts: mountsSchema };
 
 /** Everything that a schema does not accept in a document. */
 export function explain(kind: keyof typeof SCHEMAS, document: unknown): Issue[] {

@@ -206,6 +206,9 @@ const linux = z.object({
   timeOffsets: optional(z.record(string, z.object({ secs: optional(int64), nanosecs: optional(uint32) }))),
 });
 
+/** What `mounts` reads. */
+export const mountsSchema = z.array(mount);
+
 export const specSchema = z.object({
   ociVersion: optional(string),
   process: optional(processSchema),

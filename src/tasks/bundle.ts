@@ -29,6 +29,7 @@ const COLD = [
   "commands/features.ts",
   "commands/events.ts",
   "commands/events_table.ts",
+  "commands/mounts.ts",
   "commands/ps.ts",
   "commands/update.ts",
   "commands/spec.ts",

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describePlan, summarizePlan } from "../../src/plan/describe.ts";
 import { planExec } from "../../src/plan/exec.ts";
+import { planAddMounts, planRemoveMounts } from "../../src/plan/mounts.ts";
 import type { Plan } from "../../src/plan/types.ts";
 import type { Arch } from "../../src/abi/arch.ts";
 import { BUNDLES, bundleSpec, execRequestOf, factsOf, type Host, planFor } from "../support/plans.ts";
@@ -51,4 +52,21 @@ test("the plan of exec is the one in tests/golden, the same on both machines", [
   const texts = ARCHES.map((arch) => inFull(planExec(process, factsOf(arch), execRequestOf())));
   assert.equal(texts[1], texts[0]);
   golden("exec.txt", texts[0]!);
+});
+
+test("the plans of mounts in a running container are those in tests/golden, the same on both machines", [], () => {
+  const mounts = [
+    { destination: "/data", source: "/srv/data", options: ["rbind", "ro"] },
+    { destination: "/scratch", source: "tmpfs", type: "tmpfs", options: ["size=64k"] },
+  ];
+  const request = { id: "box", bundle: "/bundle", annotated: {}, joinsUser: true };
+  const user = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+  const linux = { namespaces: [{ type: "user" }], uidMappings: user, gidMappings: user };
+  const texts = ARCHES.map((arch) => {
+    const facts = factsOf(arch);
+    const plans = [planAddMounts({ mounts, linux }, facts, request), planRemoveMounts(mounts, facts, request)];
+    return plans.map(inFull).join("\n");
+  });
+  assert.equal(texts[1], texts[0]);
+  golden("live_mounts.txt", texts[0]!);
 });

@@ -8,42 +8,19 @@ import assert from "node:assert/strict";
 import { call } from "../../ffi/call.ts";
 import { Memory } from "../../ffi/memory.ts";
 import { poll } from "../../ffi/poll.ts";
-import { E } from "../../src/abi/errno.ts";
 import { deleteContainer } from "../../src/container/delete.ts";
 import { create, prepare } from "../../src/container/create.ts";
 import type { Runtime } from "../../src/container/runtime.ts";
 import { RunkError } from "../../src/errors.ts";
-import { decodeImage } from "../../src/init/decode.ts";
-import { CONDITION, OP, RECORD, RECORD_SIZE } from "../../src/init/layout.ts";
 import type { Step } from "../../src/plan/types.ts";
 import { Box, type Config } from "../support/box.ts";
+import { withFault } from "../support/fault.ts";
 import { descriptors } from "../support/machine.ts";
 import { exists, test } from "../support/test.ts";
 
 const ROOT = ["root", "cgroup1"] as const;
 const STRIDE = Deno.env.get("RUNK_TEST_EVERY_STEP") === "1" ? 1 : 13;
 const RLIMIT_CORE = 4;
-
-type Fault = "fails" | "dies";
-
-/** The image with one of its records changed: a step that fails with EIO, or one whose process dies of a signal. */
-function withFault(image: Uint8Array, index: number, fault: Fault): Uint8Array {
-  const { recordsOffset } = decodeImage(image);
-  const view = new DataView(image.buffer, image.byteOffset + recordsOffset + index * RECORD_SIZE, RECORD_SIZE);
-  view.setUint8(RECORD.slots, 0);
-  if (fault === "fails") {
-    view.setUint8(RECORD.op, OP.fail);
-    view.setUint16(RECORD.code, CONDITION.always, true);
-    view.setBigUint64(RECORD.args + 24, BigInt(E.IO), true);
-  } else {
-    // Reads address 0: SIGSEGV ends even the first process of a pid namespace.
-    view.setUint8(RECORD.op, OP.load);
-    view.setUint16(RECORD.code, 8, true);
-    view.setBigUint64(RECORD.args, 0n, true);
-    view.setBigUint64(RECORD.args + 8, 0n, true);
-  }
-  return image;
-}
 
 /** A config that uses much: user and cgroup namespaces, binds, hooks in both lanes, limits, devices, sysctls, a user. */
 function muchOfEverything(config: Config, directory: string): void {

@@ -26,12 +26,19 @@ test("bash completes commands, options, values, files and signals", [], async ()
   assert.deepEqual(await offered(["kill", "box", "US"]), ["USR1", "USR2"]);
   assert.deepEqual(await offered(["completion", ""]), ["bash", "zsh", "fish"]);
   assert.deepEqual(await offered(["create", "--no-pivot", ""]), []);
+  assert.deepEqual(await offered(["mounts", ""]), ["add", "remove"]);
+  assert.deepEqual(
+    await offered(["mounts", "add", "box", "/etc/passw"]).then((words) => words.includes("/etc/passwd")),
+    true,
+  );
+  assert.deepEqual(await offered(["exec", "box", "s"]), []);
 });
 
 test("bash completes ids of containers under the root that the line names", ["root"], async () => {
   await using box = await Box.create({ script: "sleep 1000" });
   await box.ok(["create", box.id]);
   assert.deepEqual(await offered(["--root", box.root, "state", "runk-"]), [box.id]);
+  assert.deepEqual(await offered(["--root", box.root, "mounts", "add", "runk-"]), [box.id]);
   assert.deepEqual(await offered(["--root", box.root, "create", "runk-"]), []);
 });
 

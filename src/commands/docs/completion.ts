@@ -7,10 +7,17 @@ import { type Document, type DocumentedCommand, spellings, takesValue } from "./
 const NEW_IDS = ["create", "run", "plan", "restore"];
 const SIGNAL_NAMES = SIGNALS.map((name) => name.slice(3)).join(" ");
 
-const takesId = ({ name, command }: DocumentedCommand) =>
-  command.usage.startsWith("<container-id>") && !NEW_IDS.includes(name);
-/** The words that the first operand can be, where that is a short list. */
-const choices = ({ command }: DocumentedCommand) => command.choices?.join(" ");
+/** What an operand is: words to choose from, a container's id, a signal, a file. */
+type Operand = readonly string[] | "id" | "signal" | "file" | undefined;
+
+/** The operands of a command, from its usage. */
+function operandsOf({ name, command }: DocumentedCommand): Operand[] {
+  return command.usage.split("||")[0]!.trim().split(" ").map((word): Operand => {
+    if (word.includes("|")) return word.split("|");
+    if (word === "<container-id>") return NEW_IDS.includes(name) ? undefined : "id";
+    return word === "[signal]" ? "signal" : word === "<file>" ? "file" : undefined;
+  });
+}
 
 export function bash({ program, globals, commands }: Document): string {
   const all = [{ name: "", flags: globals }, ...commands.map(({ name, command }) => ({ name, flags: command.flags }))];
@@ -23,8 +30,14 @@ export function bash({ program, globals, commands }: Document): string {
   };
   const lists = [...new Set(withValue.map(({ flag }) => flag.value).filter((value) => typeof value === "object"))];
   const reply = (words: string) => `COMPREPLY=($(compgen -W ${words} -- "$cur"))`;
-  const ofOperand = (list: readonly DocumentedCommand[], action: string) =>
-    list.length === 0 ? [] : [`      ${list.map(({ name }) => name).join("|")}) ${action} ;;`];
+  const operands = commands.flatMap((entry) =>
+    operandsOf(entry).map((operand, at) => ({ pattern: `"${entry.name} ${at}"`, operand }))
+  );
+  const ofOperand = (kind: Operand, action: string) => {
+    const patterns = operands.filter(({ operand }) => operand === kind).map(({ pattern }) => pattern);
+    return patterns.length === 0 ? [] : [`    ${patterns.join("|")}) ${action} ;;`];
+  };
+  const words = operands.map(({ operand }) => operand).filter((operand) => typeof operand === "object");
   return `# bash completion for ${program}, made by \`${program} completion bash\`
 _${program}() {
   local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} command= operand=0 i
@@ -60,18 +73,18 @@ ${
     esac
   elif [[ -z $command ]]; then
     ${reply(`"${commands.map(({ name }) => name).join(" ")} help"`)}
-  elif ((operand == 0)); then
-    case "$command" in
+  else
+    case "$command $operand" in
 ${
     [
-      ...ofOperand(commands.filter(takesId), reply(`"$(${program} "\${root[@]}" list -q 2>/dev/null)"`)),
-      ...commands.filter(choices).flatMap((entry) => ofOperand([entry], reply(`"${choices(entry)}"`))),
-      `      help) ${reply(`"${commands.map(({ name }) => name).join(" ")}"`)} ;;`,
+      ...ofOperand("id", reply(`"$(${program} "\${root[@]}" list -q 2>/dev/null)"`)),
+      ...words.flatMap((list) => ofOperand(list, reply(`"${list.join(" ")}"`))),
+      ...ofOperand("signal", reply(`"${SIGNAL_NAMES}"`)),
+      ...ofOperand("file", `COMPREPLY=($(compgen -f -- "$cur"))`),
+      `    "help 0") ${reply(`"${commands.map(({ name }) => name).join(" ")}"`)} ;;`,
     ].join("\n")
   }
     esac
-  elif [[ $command == kill ]] && ((operand == 1)); then
-    ${reply(`"${SIGNAL_NAMES}"`)}
   fi
 }
 complete -o filenames -F _${program} ${program}
@@ -94,11 +107,14 @@ export function zsh({ program, globals, commands }: Document): string {
     if (words.length === 1) return `'${repeated}${words[0]}${rest}`;
     return repeated === "" ? `'(${words.join(" ")})'{${words.join(",")}}'${rest}` : `'*'{${words.join(",")}}'${rest}`;
   };
-  const operands = (entry: DocumentedCommand) => [
-    ...(takesId(entry) ? ["'1:container:_" + program + "_containers'"] : []),
-    ...(choices(entry) === undefined ? [] : [`'1:what:(${choices(entry)})'`]),
-    ...(entry.name === "kill" ? [`'2:signal:(${SIGNAL_NAMES})'`] : []),
-  ];
+  const operands = (entry: DocumentedCommand) =>
+    operandsOf(entry).flatMap((operand, at) => {
+      const spec = (rest: string) => [`'${at + 1}:${rest}'`];
+      if (operand === "id") return spec(`container:_${program}_containers`);
+      if (operand === "signal") return spec(`signal:(${SIGNAL_NAMES})`);
+      if (operand === "file") return spec("file:_files");
+      return operand === undefined ? [] : spec(`what:(${operand.join(" ")})`);
+    });
   const lines = (words: readonly string[]) => words.join(" \\\n      ");
   return `#compdef ${program}
 # zsh completion for ${program}, made by \`${program} completion zsh\`
@@ -150,19 +166,29 @@ export function fish({ program, globals, commands }: Document): string {
     return `complete -c ${program} -n ${quoted(condition)} -l ${name}${letter}${values} -d ${quoted(help)}`;
   };
   const none = "__fish_use_subcommand";
-  const seen = (...names: string[]) => `__fish_seen_subcommand_from ${names.join(" ")}`;
-  const ids = commands.filter(takesId).map(({ name }) => name);
+  const seen = (name: string) => `__fish_seen_subcommand_from ${name}`;
+  const offers = (operand: Operand) =>
+    operand === "id"
+      ? [`'(${program} list -q 2>/dev/null)'`]
+      : operand === "signal"
+      ? [quoted(SIGNAL_NAMES)]
+      : typeof operand === "object"
+      ? [quoted(operand.join(" "))]
+      : [];
   return [
     `# fish completion for ${program}, made by \`${program} completion fish\``,
     `complete -c ${program} -f`,
     ...globals.map((flag) => option(flag, none)),
     ...commands.map(({ name, summary }) => `complete -c ${program} -n ${none} -a ${name} -d ${quoted(summary)}`),
     ...commands.flatMap(({ name, command }) => command.flags.map((flag) => option(flag, seen(name)))),
-    `complete -c ${program} -n ${quoted(seen(...ids))} -a '(${program} list -q 2>/dev/null)'`,
-    ...commands.filter(choices).map((entry) =>
-      `complete -c ${program} -n ${quoted(seen(entry.name))} -a ${quoted(choices(entry)!)}`
+    ...commands.flatMap((entry) =>
+      operandsOf(entry).flatMap(offers).map((words) =>
+        `complete -c ${program} -n ${quoted(seen(entry.name))} -a ${words}`
+      )
     ),
-    `complete -c ${program} -n ${quoted(seen("kill"))} -a ${quoted(SIGNAL_NAMES)}`,
+    ...commands.filter((entry) => operandsOf(entry).includes("file")).map(({ name }) =>
+      `complete -c ${program} -n ${quoted(seen(name))} -F`
+    ),
     "",
   ].join("\n");
 }

@@ -11,7 +11,7 @@ export const OPEN_HOW_SIZE = 24;
 const IN_ROOT = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
 
 /** struct open_how: only a descriptor for the path (O_PATH), resolved inside the root. */
-export function how(b: PlanBuilder, kind: "any" | "itself" | "directory" | "ordinary directory"): Ref {
+export function how(b: PlanBuilder, kind: "any" | "itself" | "directory" | "ordinary directory" | "no symlinks"): Ref {
   const { O } = b;
   const flags = {
     "any": O.PATH | O.CLOEXEC,
@@ -20,8 +20,10 @@ export function how(b: PlanBuilder, kind: "any" | "itself" | "directory" | "ordi
     "directory": O.PATH | O.CLOEXEC | O.DIRECTORY,
     // Not even a symlink as the last component.
     "ordinary directory": O.PATH | O.CLOEXEC | O.DIRECTORY | O.NOFOLLOW,
+    // Not one on the way either; one at the end is what is opened.
+    "no symlinks": O.PATH | O.CLOEXEC | O.NOFOLLOW,
   }[kind];
-  return words([flags, 0, IN_ROOT], `{${kind}, in root}`);
+  return words([flags, 0, kind === "no symlinks" ? IN_ROOT | RESOLVE.NO_SYMLINKS : IN_ROOT], `{${kind}, in root}`);
 }
 
 /** Opens `path` beneath the root in slot `root`. */

@@ -24,7 +24,15 @@ import { mountCgroups } from "./cgroup_mount.ts";
 import { copyUp } from "./copy_up.ts";
 import { contextParameter, labelMessageQueues } from "./labels.ts";
 import { mountWithLongOptions } from "./long_options.ts";
-import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter, setParameters, setPropagation } from "./rootfs.ts";
+import {
+  FILE_SYSTEM_WORDS,
+  freshMount,
+  MOUNT_ATTR_SIZE,
+  mountAttr,
+  type Parameter,
+  setParameters,
+  setPropagation,
+} from "./rootfs.ts";
 
 export const ONTO = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
 /** What fsconfig(2) takes in a string. */
@@ -180,7 +188,7 @@ function remount({ box }: Recipe, entry: MountEntry): void {
   // As with mount(2), what is not asked for is taken back.
   const access: Parameter[] = options.flags & MS.RDONLY ? [] : [["rw"]];
   const flags = superblockFlags(options.flags).map((name): Parameter => [name]);
-  box.failingTo("file system's own words", () => {
+  box.failingTo(FILE_SYSTEM_WORDS, () => {
     setParameters(box, [...access, ...flags, ...parameters(options.data)]);
     box.sys("fsconfig", [slot("fs"), FSCONFIG.CMD_RECONFIGURE, 0, 0, 0]);
   });
@@ -207,12 +215,13 @@ export function changeAttributes(lane: Lane, mount: string, options: MountOption
  * @param refused label to go to when the two do not fit (EINVAL)
  */
 export function attach(
-  { box }: Recipe,
+  { box, placing }: Recipe,
   { options }: Pick<MountEntry, "options">,
   mount: string,
   refused?: string,
 ): void {
   const onRefusal = refused === undefined ? {} : { tolerate: [E.INVAL], to: refused };
+  placing?.(mount);
   box.sys("move_mount", [slot(mount), text(""), slot("destination"), text(""), ONTO], onRefusal);
   box.close("destination");
   if (options.recursive !== undefined) {

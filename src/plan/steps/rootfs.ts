@@ -9,13 +9,14 @@ import {
   MOUNT_ATTR,
   MOVE_MOUNT,
   MS,
+  MSG,
   OPEN_TREE,
 } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
-import { type Lane, slot, text, words } from "../builder.ts";
+import { type Lane, type PlanBuilder, slot, text, words } from "../builder.ts";
 import { PROPAGATION } from "../../spec/mount_options.ts";
 import { type Recipe, rootfsDirectory } from "../recipe.ts";
-import type { Operand, Ref } from "../types.ts";
+import { MESSAGE, type Operand, type Ref, TEXT } from "../types.ts";
 
 export const MOUNT_ATTR_SIZE = 32;
 /** The bits of MS_* that name a propagation type. */
@@ -179,6 +180,28 @@ export function setRootPropagation({ box, spec }: Recipe): void {
   setPropagation(box, "/", propagation);
 }
 
+/** Where a refused file system goes: see addFileSystemWords. */
+export const FILE_SYSTEM_WORDS = "file system's own words";
+const WORDS_SIZE = 512;
+
+/** Where a refused file system goes: the kernel's own words about it are read from its context and sent along. */
+export function addFileSystemWords(b: PlanBuilder): void {
+  if (!b.container.steps.some(({ fail }) => fail === FILE_SYSTEM_WORDS)) return;
+  const lane = b.section("container", FILE_SYSTEM_WORDS);
+  const words = b.buffer("file system's words", 8 + WORDS_SIZE, {
+    words: [(BigInt(TEXT.NOTE) << 32n) | BigInt(MESSAGE.TEXT)],
+  });
+  lane.task("send the file system's own words about its failure");
+  lane.sys("read", [slot("fs"), words.plus(8), WORDS_SIZE], {
+    out: "length",
+    tolerate: [E.NODATA, E.INVAL],
+    to: lane.failLabel,
+  });
+  lane.set("length", slot("length"), 8);
+  lane.sys("sendto", [slot("report"), words, slot("length"), MSG.NOSIGNAL, 0, 0]);
+  lane.jump(lane.failLabel);
+}
+
 /** A file system's parameter: a flag, or a name with a value. */
 export type Parameter = readonly [name: string, value?: string];
 
@@ -196,7 +219,7 @@ export function freshMount(
 ): void {
   const options = refused === undefined ? {} : { tolerate: [E.PERM], to: refused };
   lane.sys("fsopen", [text(type), FSOPEN.CLOEXEC], { out: "fs", ...options });
-  lane.failingTo("file system's own words", () => {
+  lane.failingTo(FILE_SYSTEM_WORDS, () => {
     setParameters(lane, parameters);
     lane.sys("fsconfig", [slot("fs"), FSCONFIG.CMD_CREATE, 0, 0, 0], options);
     lane.sys("fsmount", [slot("fs"), FSMOUNT.CLOEXEC, attributes], { out: "mount", ...options });

@@ -4,14 +4,19 @@ import fc from "../../support/random.ts";
 import { checkDocument } from "../../../src/spec/check_document.ts";
 import type { SpecError } from "../../../src/spec/errors.ts";
 import { explain } from "../../../src/spec/explain.ts";
-import { processSchema, resourcesSchema, type Spec, specSchema } from "../../../src/spec/schema.ts";
+import { mountsSchema, processSchema, resourcesSchema, type Spec, specSchema } from "../../../src/spec/schema.ts";
 import { matches, type Shape, shapeOf } from "../../../src/spec/shape.ts";
 import SHAPES from "../../../src/spec/shapes.const.ts";
 import { documents, mutations } from "../../support/arbitrary.ts";
 import { BUNDLES, bundleSpec, CLIENT_CONFIGS, clientConfig } from "../../support/plans.ts";
 import { test } from "../../support/test.ts";
 
-const SCHEMAS = { spec: specSchema, process: processSchema, resources: resourcesSchema } as const;
+const SCHEMAS = {
+  spec: specSchema,
+  process: processSchema,
+  resources: resourcesSchema,
+  mounts: mountsSchema,
+} as const;
 
 test("the shapes that the program carries are those of the schemas", [], () => {
   for (const [kind, schema] of Object.entries(SCHEMAS)) {
