@@ -289,8 +289,14 @@ function explain(error: unknown, shortage: Shortage | undefined): unknown {
   const isLimit = error.message.includes("unable to set memory limit");
   const cause = (shortage?.kills ?? 0) > 0
     ? "container init was OOM-killed (memory limit too low?)"
-    : error.message + (isLimit && shortage !== undefined ? ` (${shortage.usage})` : "");
+    : inContainer(error) + error.message + (isLimit && shortage !== undefined ? ` (${shortage.usage})` : "");
   return new RunkError(`unable to start container process: ${cause}`);
+}
+
+/** runc's words for what the container's own process fails at, and for hooks, which it has run for it. */
+function inContainer({ failures: [first] }: StepError): string {
+  const isHost = first === undefined || first.step.lane === "host" && !first.step.task.path?.startsWith("/hooks/");
+  return isHost ? "" : "error during container init: ";
 }
 
 /** What the plan's own undo may have left: the ended process uncollected, the state directory, busy cgroups. */

@@ -2,7 +2,7 @@
 import { E, errnoName, errnoText } from "../abi/errno.ts";
 import { signalText } from "../abi/names.ts";
 import { describeCall } from "../plan/describe_call.ts";
-import { type Item, type Plan, type Step, TEXT } from "../plan/types.ts";
+import { type Item, type Operand, type Plan, REF, type Step, TEXT } from "../plan/types.ts";
 
 /** A text that came with a failure: what it is (TEXT.*), and the text. */
 export type Note = readonly [tag: number, said: string];
@@ -26,7 +26,24 @@ export function toFailure(
   if (step === undefined) {
     throw new Error(`runk's init reports a failure of step ${index}, which the plan does not have`);
   }
-  return { step, errno, item: step.task.each?.[item], notes };
+  return { step: atRow(step, item, plan), errno, item: step.task.each?.[item], notes };
+}
+
+/** A step of a loop with the values of the row that it was at, in place of the slots that it got them from (Lane.each). */
+function atRow(step: Step, row: number, plan: Plan): Step {
+  const { each } = step.task;
+  if (each === undefined) return step;
+  return { ...step, args: step.args.map((arg) => columnValue(arg, row, each.length, plan) ?? arg) };
+}
+
+function columnValue(arg: Operand, row: number, rows: number, { steps }: Plan): Operand | undefined {
+  if (typeof arg !== "object" || arg.kind !== REF.SLOT) return undefined;
+  const [, cursor, column] = /^(row \d+)\.(\d+)$/.exec(arg.name) ?? [];
+  if (cursor === undefined) return undefined;
+  const [table] = steps.find(({ op, out }) => op === "set" && out === cursor)?.args ?? [];
+  if (typeof table !== "object" || table.kind !== REF.WORDS) return undefined;
+  const words = table.data as readonly Operand[];
+  return words[(words.length / rows) * row + Number(column)];
 }
 
 /** The part of an error message that a text from the executor makes. */
@@ -47,6 +64,16 @@ function toNote(tag: number, said: string): string {
 
 /** The new mount calls say "invalid" where mount(2) said ENOTDIR, whose words clients look for to advise their users. */
 const MISMATCH = ", as for a directory on what is not a directory, or the reverse";
+/** runc's words. */
+const NOT_ORDINARY = ": it must be mounted on ordinary directory, not through a symlink";
+
+/** What the kernel's answer to a call means, where the answer alone does not say it. */
+function hintFor({ call, args }: Step, errno: number): string {
+  if (call === "move_mount" && errno === E.INVAL) return MISMATCH;
+  const [, , how] = args;
+  const asksForOrdinary = call === "openat2" && typeof how === "object" && how.name.includes("ordinary directory");
+  return asksForOrdinary && (errno === E.NOTDIR || errno === E.LOOP) ? NOT_ORDINARY : "";
+}
 
 /** The words for a failed step: what it was for, the call with its decoded arguments, the error, the place in the config. */
 export function describeFailure({ step, errno, item, notes: said }: Failure, plan: Plan): string {
@@ -60,6 +87,6 @@ export function describeFailure({ step, errno, item, notes: said }: Failure, pla
   }
   const remarks = notes.length === 0 ? "" : ` (${notes.join("; ")})`;
   const what = fill(step.task.error ?? `cannot ${step.task.why}`);
-  const hint = step.call === "move_mount" && errno === E.INVAL ? MISMATCH : "";
-  return `${what}: ${describeCall(step, plan)}: ${errnoText(errno)} (${errnoName(errno)})${hint}${remarks}${place}`;
+  const answer = `${errnoText(errno)} (${errnoName(errno)})${hintFor(step, errno)}`;
+  return `${what}: ${describeCall(step, plan)}: ${answer}${remarks}${place}`;
 }

@@ -251,6 +251,53 @@ refuses("mounts that cannot be are refused with the mount's place", {
   "no type and no bind": [(c) => c.mounts.push({ destination: "/tmp", source: "x" }), /\/mounts\/\d/],
 });
 
+test(
+  "a step over a list names the value that it failed on, with a plan made for it and with one kept",
+  ROOT,
+  async () => {
+    await using box = await Box.create({
+      config: (c) => c.linux.maskedPaths = ["/proc/kcore", "/etc/passwd/below", "/proc/keys"],
+    });
+    for (const _ of ["made", "kept"]) {
+      const { status, stderr } = await box.runk(["create", box.id]);
+      assert.equal(status, 1);
+      assert.match(
+        stderr,
+        /can't mask path \\"\/etc\/passwd\/below\\": openat2\(cwd, \\"\/etc\/passwd\/below\\", .*\(ENOTDIR\) \[config.json \/linux\/maskedPaths\/1\]/,
+      );
+    }
+  },
+);
+
+test(
+  "what the container's own process fails at has runc's words, what the host's side fails at has not",
+  ROOT,
+  async () => {
+    const fails: [change: (config: Config) => void, words: RegExp][] = [
+      [(c) => c.process.args = ["nosuch"], /error during container init: exec: \\"nosuch\\"/],
+      [
+        (c) => c.mounts.push({ destination: "/tmp", source: "x", type: "nosuchfs" }),
+        /error during container init: error mounting/,
+      ],
+      [
+        (c) => c.hooks = { createRuntime: [{ path: "/bin/false" }] },
+        /error during container init: error running createRuntime hook #0/,
+      ],
+      [
+        (c) => c.hooks = { createContainer: [{ path: "/bin/false" }] },
+        /error during container init: error running createContainer hook #0/,
+      ],
+      [(c) => c.linux.resources.cpu = { cpus: "9999" }, /container process: failed to write \\"9999\\"/],
+    ];
+    for (const [change, words] of fails) {
+      await using box = await Box.create({ config: change });
+      const { status, stderr } = await box.runk(["create", box.id]);
+      assert.equal(status, 1);
+      assert.match(stderr, words);
+    }
+  },
+);
+
 test("destinations that climb out, and links that lead out, stay inside the root file system", ROOT, async () => {
   await using box = await Box.create({
     script: "cat /etc/made /made/x /tmp/y; echo changed > /made/x",

@@ -167,7 +167,7 @@ test("the JSON log: one object a line with level, msg and time, which clients re
   assert.match(lines[1].msg, /CAP_NOSUCH/);
   assert.match(
     lines[2].msg,
-    /^runk create failed: unable to start container process: .*exec: "nosuch": executable file not found in \$PATH/,
+    /^runk create failed: unable to start container process: error during container init: exec: "nosuch": executable file not found in \$PATH/,
   );
   assert.equal(failed.stderr, lines[2].msg + "\n", "people see the plain message");
 });
@@ -195,7 +195,10 @@ test("started as runc it speaks and defaults as runc", ROOT, async () => {
   );
   await box.write((c) => (c.process.args = ["nosuch"], c.process.terminal = false));
   const failed = await run(runc, ["--root", box.root, "run", box.id], { cwd: box.directory });
-  assert.match(failed.stderr, /msg="runc run failed: unable to start container process: /);
+  assert.match(
+    failed.stderr,
+    /msg="runc run failed: unable to start container process: error during container init: exec: /,
+  );
   await box.write((c) => (c.process.args = ["hostname"], c.process.terminal = false));
   assert.equal((await run(runc, ["--root", box.root, "run", box.id], { cwd: box.directory })).stdout, "runk\n");
 });

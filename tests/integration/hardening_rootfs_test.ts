@@ -23,7 +23,9 @@ test(
       assert.equal(status, 1);
       assert.match(
         stderr,
-        new RegExp(`error mounting \\\\"${type}\\\\" to rootfs at \\\\"/${name}\\\\".*\\[config.json`),
+        new RegExp(
+          `error mounting \\\\"${type}\\\\" to rootfs at \\\\"/${name}\\\\".*must be mounted on ordinary directory.*\\[config.json`,
+        ),
       );
     }
   },
