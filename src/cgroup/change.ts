@@ -1,6 +1,7 @@
 /** Changes limits of cgroups that are in use, all or none. */
 import { E, errnoText } from "../abi/errno.ts";
 import { osErrorNumber, RunkError } from "../errors.ts";
+import { exists, readIfThere } from "../files.ts";
 import { describeShortage } from "./oom.ts";
 import type { Resources } from "../spec/schema.ts";
 import { type CgroupPaths, controllerDirectory, versionOf } from "./paths.ts";
@@ -40,7 +41,7 @@ export function changeLimits(paths: CgroupPaths, writes: readonly CgroupWrite[])
  */
 export function checkUsage(paths: CgroupPaths, { memory }: Resources): void {
   if (!memory?.checkBeforeUpdate || versionOf(paths) !== "v2") return;
-  const usage = BigInt(readText(`${paths[""]}/memory.current`)?.trim() || -1);
+  const usage = BigInt(readIfThere(`${paths[""]}/memory.current`)?.trim() || -1);
   const reject = (what: string, limit: number | bigint | undefined = 0) => {
     if (BigInt(limit) <= 0n || BigInt(limit) > usage) return;
     throw new RunkError(`rejecting ${what} limit ${limit} <= usage ${usage}`);
@@ -96,7 +97,7 @@ function restore(done: readonly Done[]): void {
 
 /** What has to be written to have a file as it is now, when `value` is written into it. */
 function previous(file: string, value: string): string | undefined {
-  const lines = readText(file)?.split("\n").filter((line) => line !== "") ?? [];
+  const lines = contents(file)?.split("\n").filter((line) => line !== "") ?? [];
   const name = file.slice(file.lastIndexOf("/") + 1);
   if (name === "memory.oom_control") return lines[0]?.split(" ")[1];
   const key = value.split(" ")[0]!;
@@ -109,12 +110,5 @@ function previous(file: string, value: string): string | undefined {
   return own ?? (lines.length === 1 ? lines[0] : undefined);
 }
 
-const exists = (path: string) => readText(path) !== undefined;
-
-function readText(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return undefined;
-  }
-}
+/** What a file holds; undefined for one that can only be written (memory.reclaim), and one that is not there. */
+const contents = (file: string) => readIfThere(file, [E.INVAL, E.ACCES]);

@@ -1,6 +1,6 @@
 /** Stopping all processes of a cgroup, and letting them go on. Source: cgroup-v1/freezer-subsystem.rst, cgroup-v2.rst. */
-import { osErrorNumber, RunkError } from "../errors.ts";
-import { E } from "../abi/errno.ts";
+import { RunkError } from "../errors.ts";
+import { isAbsent, readIfThere } from "../files.ts";
 import { type CgroupPaths, versionOf } from "./paths.ts";
 
 const TRIES = 1000;
@@ -11,9 +11,9 @@ const PAUSE = 10;
 /** Whether a container's processes are stopped (on v1 FREEZING, where some still are not, is not enough). */
 export function isFrozen(paths: CgroupPaths = {}): boolean {
   const v1 = paths["freezer"];
-  if (v1 !== undefined) return readText(`${v1}/freezer.state`)?.trim() === "FROZEN";
+  if (v1 !== undefined) return readIfThere(`${v1}/freezer.state`)?.trim() === "FROZEN";
   const v2 = paths[""];
-  return v2 !== undefined && (readText(`${v2}/cgroup.events`)?.includes("frozen 1") ?? false);
+  return v2 !== undefined && (readIfThere(`${v2}/cgroup.events`)?.includes("frozen 1") ?? false);
 }
 
 /**
@@ -45,24 +45,14 @@ export function thaw(paths: CgroupPaths = {}): void {
   const directory = isV2 ? paths[""] : paths["freezer"];
   if (directory === undefined) return;
   const [file, thawed] = isV2 ? [`${directory}/cgroup.freeze`, "0"] : [`${directory}/freezer.state`, "THAWED"];
-  const state = readText(file)?.trim();
+  const state = readIfThere(file)?.trim();
   // Whoever may not write here has not frozen anything.
   if (state === undefined || state === thawed) return;
   try {
     write(file, thawed);
   } catch (error) {
-    if (!isGone(error)) throw error;
+    if (!isAbsent(error)) throw error;
   }
 }
 
-const isGone = (error: unknown) =>
-  error instanceof Deno.errors.NotFound || osErrorNumber(error) === E.NODEV || osErrorNumber(error) === E.NOENT;
 const write = (path: string, value: string) => Deno.writeTextFileSync(path, value, { create: false });
-
-function readText(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return undefined;
-  }
-}

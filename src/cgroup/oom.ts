@@ -24,6 +24,7 @@ export interface Shortage {
   readonly usage: string;
 }
 
+/** For words beside an error: what cannot be read is unknown, and throws nothing of its own. */
 export function describeShortage(paths: CgroupPaths): Shortage {
   const names = versionOf(paths) === "v2"
     ? ["memory.events", "memory.current", "memory.peak"]

@@ -6,6 +6,7 @@ import { cstring, Memory } from "../../ffi/memory.ts";
 import { O } from "../abi/arch.ts";
 import { AT_FDCWD, EFD } from "../abi/flags.ts";
 import { RunkError } from "../errors.ts";
+import { exists } from "../files.ts";
 import type { OomWatch } from "./oom.ts";
 
 /**
@@ -37,13 +38,4 @@ export function watchOomV1(directory: string | undefined): OomWatch {
     },
     [Symbol.dispose]: () => event.close(),
   };
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }

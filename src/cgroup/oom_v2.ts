@@ -6,6 +6,7 @@ import { cstring, Memory } from "../../ffi/memory.ts";
 import { O } from "../abi/arch.ts";
 import { INOTIFY } from "../abi/flags.ts";
 import { RunkError } from "../errors.ts";
+import { readIfThere } from "../files.ts";
 import type { OomWatch } from "./oom.ts";
 
 const EVENTS_SIZE = 4096;
@@ -39,10 +40,6 @@ export function watchOomV2(directory: string): OomWatch {
 
 /** A number from a file of names and numbers; undefined when the cgroup is gone. */
 function value(directory: string, file: string, name: string): number | undefined {
-  try {
-    const text = Deno.readTextFileSync(`${directory}/${file}`);
-    return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
-  } catch {
-    return undefined;
-  }
+  const text = readIfThere(`${directory}/${file}`);
+  return text === undefined ? undefined : Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
 }

@@ -1,16 +1,13 @@
 /** The processes of a container's cgroups, sub-cgroups included: listing, killing, and removing the directories. */
 import { osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
+import { exists, isAbsent, readIfThere } from "../files.ts";
 import type { CgroupPaths } from "./paths.ts";
 
 /** Pids of a directory's cgroup and of those below it; none when it does not exist. */
 export function pidsBelow(directory: string): number[] {
-  let own: string;
-  try {
-    own = Deno.readTextFileSync(`${directory}/cgroup.procs`);
-  } catch {
-    return [];
-  }
+  // The processes of a threaded cgroup are those of its domain, above it.
+  const own = readIfThere(`${directory}/cgroup.procs`, [E.OPNOTSUPP]) ?? "";
   const pids = own.split("\n").filter((line) => line !== "").map(Number);
   for (const child of childrenOf(directory)) pids.push(...pidsBelow(`${directory}/${child}`));
   return pids;
@@ -24,11 +21,7 @@ export function processDirectory(paths: CgroupPaths = {}): string | undefined {
 /** Whether the cgroup from which a container's processes are known is there. */
 export function hasProcessList(paths: CgroupPaths = {}): boolean {
   const directory = processDirectory(paths);
-  try {
-    return directory !== undefined && Deno.lstatSync(directory).isDirectory;
-  } catch {
-    return false;
-  }
+  return directory !== undefined && exists(directory);
 }
 
 const KILL_PATIENCE = 10_000;
@@ -108,22 +101,23 @@ function removeTree(directory: string): void {
     Deno.removeSync(directory);
     return;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
+    if (isAbsent(error)) return;
     if (osErrorNumber(error) !== E.BUSY) throw error;
   }
   for (const child of childrenOf(directory)) removeTree(`${directory}/${child}`);
   try {
     Deno.removeSync(directory);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!isAbsent(error)) throw error;
   }
 }
 
 function childrenOf(directory: string): string[] {
   try {
     return [...Deno.readDirSync(directory)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
-  } catch {
-    return [];
+  } catch (error) {
+    if (isAbsent(error)) return [];
+    throw error;
   }
 }
 
@@ -131,8 +125,7 @@ function kill(pid: number): void {
   try {
     Deno.kill(pid, "SIGKILL");
   } catch (error) {
-    // Gone already.
-    if (!(error instanceof Deno.errors.NotFound) && osErrorNumber(error) !== E.SRCH) throw error;
+    if (!isAbsent(error)) throw error;
   }
 }
 
@@ -142,7 +135,7 @@ function writeIfThere(path: string, value: string): boolean {
     Deno.writeTextFileSync(path, value, { create: false });
     return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || osErrorNumber(error) === E.NODEV) return false;
+    if (isAbsent(error)) return false;
     throw error;
   }
 }

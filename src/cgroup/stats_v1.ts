@@ -1,6 +1,6 @@
 /** Statistics from the files of v1 controllers. Source: Documentation/admin-guide/cgroup-v1; which files, as runc. */
-import { osErrorNumber, RunkError } from "../errors.ts";
 import { E } from "../abi/errno.ts";
+import { readIfThere } from "../files.ts";
 import { SortedMap } from "../spec/json.ts";
 import type { CgroupPaths } from "./paths.ts";
 import type { BlkioEntry, BlkioStats, CgroupStats, CpusetStats, CpuStats, MemoryEntry, MemoryStats } from "./stats.ts";
@@ -176,18 +176,9 @@ function hugetlb(directory: string | undefined): Record<string, object> {
   return result;
 }
 
-/** A file's text; undefined where there is no such file or cgroup. */
-function read(directory: string | undefined, name: string): string | undefined {
-  if (directory === undefined) return undefined;
-  try {
-    return Deno.readTextFileSync(`${directory}/${name}`);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || osErrorNumber(error) === E.OPNOTSUPP) return undefined;
-    // The cgroup was removed while its file was open.
-    if (osErrorNumber(error) === E.NODEV) return undefined;
-    throw new RunkError(`cannot read ${directory}/${name}`, { cause: error });
-  }
-}
+/** A file's text; undefined where there is no such file or cgroup, or nothing that it could show (EOPNOTSUPP). */
+const read = (directory: string | undefined, name: string) =>
+  directory === undefined ? undefined : readIfThere(`${directory}/${name}`, [E.OPNOTSUPP]);
 
 const lines = (text: string | undefined) => (text ?? "").split("\n").filter((line) => line !== "");
 const words = (text: string | undefined) => (text ?? "").split(/\s+/).filter((word) => word !== "");

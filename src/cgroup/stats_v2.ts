@@ -3,7 +3,8 @@
  * swap together with memory. Source: Documentation/admin-guide/cgroup-v2.rst, Documentation/accounting/psi.rst.
  */
 import { E } from "../abi/errno.ts";
-import { osErrorNumber, RunkError } from "../errors.ts";
+import { RunkError } from "../errors.ts";
+import { exists, readIfThere } from "../files.ts";
 import { SortedMap } from "../spec/json.ts";
 import type { BlkioEntry, CgroupStats, MemoryEntry, Pressure, PressureStats } from "./stats.ts";
 
@@ -15,11 +16,7 @@ type Read = (file: string) => string | undefined;
 
 /** @throws {RunkError} when the cgroup is gone, or a file cannot be read */
 export function readStatsV2(directory: string): CgroupStats {
-  try {
-    Deno.statSync(directory);
-  } catch (error) {
-    throw new RunkError(`the container's cgroup ${directory} is gone`, { cause: error });
-  }
+  if (!exists(directory)) throw new RunkError(`the container's cgroup ${directory} is gone`);
   return statsV2((file) => readFile(`${directory}/${file}`), hugePageSizes(directory));
 }
 
@@ -169,12 +166,5 @@ function hugePageSizes(directory: string): string[] {
   return sizes.filter((size) => size !== undefined).sort();
 }
 
-function readFile(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch (error) {
-    // Without pressure accounting the files are there, and cannot be opened.
-    if (error instanceof Deno.errors.NotFound || osErrorNumber(error) === E.OPNOTSUPP) return undefined;
-    throw new RunkError(`cannot read ${path}`, { cause: error });
-  }
-}
+/** Without pressure accounting its files are there, and cannot be opened. */
+const readFile = (path: string) => readIfThere(path, [E.OPNOTSUPP]);

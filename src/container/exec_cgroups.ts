@@ -3,6 +3,7 @@ import { parseCgroupFile } from "../host/cgroup_layout.ts";
 import { type CgroupPaths, versionOf } from "../cgroup/paths.ts";
 import { cleanPath } from "../spec/clean_path.ts";
 import { RunkError } from "../errors.ts";
+import { exists, readIfThere } from "../files.ts";
 import { StepError } from "../init/drive.ts";
 import type { Step } from "../plan/types.ts";
 
@@ -23,7 +24,7 @@ export function subCgroups(paths: CgroupPaths, asked: readonly string[]): Cgroup
   }
   // A path for all means the controllers: beside them, the unified hierarchy has the sub-cgroup or has not.
   const [isForAll, base] = [asked.length === 1 && !asked[0]!.includes(":"), paths[""]];
-  if (isForAll && base !== undefined && versionOf(paths) === "v1" && !isDirectory(result[""]!)) result[""] = base;
+  if (isForAll && base !== undefined && versionOf(paths) === "v1" && !exists(result[""]!)) result[""] = base;
   return result;
 }
 
@@ -58,14 +59,6 @@ function below(base: string, path: string): string {
   return result;
 }
 
-function isDirectory(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
-  }
-}
-
 /** The process could not be put into its cgroups. */
 export const isCgroupFailure = (error: unknown): error is StepError =>
   error instanceof StepError && error.failures[0] !== undefined && joins(error.failures[0].step);
@@ -78,12 +71,7 @@ const joins = ({ call, task, lane }: Step) =>
  */
 export function cgroupOfInit(paths: CgroupPaths, pid: number, mountpoint: string | undefined): CgroupPaths | undefined {
   if (mountpoint === undefined) return undefined;
-  let own: string | undefined;
-  try {
-    own = parseCgroupFile(Deno.readTextFileSync(`/proc/${pid}/cgroup`)).get("");
-  } catch {
-    return undefined;
-  }
+  const own = parseCgroupFile(readIfThere(`/proc/${pid}/cgroup`) ?? "").get("");
   const path = own && cleanPath(mountpoint + own);
   return path === undefined || path === paths[""] ? undefined : { ...paths, "": path };
 }

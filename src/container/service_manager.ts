@@ -1,4 +1,5 @@
 /** What a service manager hands to its service through runk: sockets to listen on, and a socket to say "ready" on. */
+import { exists } from "../files.ts";
 import { awaitReady, NOTIFY_SOCKET, NotifySocket, ReadyStream } from "../process/notify_socket.ts";
 import type { Stream } from "../process/pump.ts";
 import type { Spec } from "../spec/schema.ts";
@@ -56,12 +57,7 @@ export const listen = ({ directory }: Notify): NotifySocket => new NotifySocket(
 
 /** As listen; undefined for a container that was made without such a directory. */
 export function listenIfMade(notify: Notify): NotifySocket | undefined {
-  try {
-    Deno.lstatSync(notify.directory);
-  } catch {
-    return undefined;
-  }
-  return listen(notify);
+  return exists(notify.directory) ? listen(notify) : undefined;
 }
 
 /** For a command that ends when the service is ready: waits for that, and tells the service manager. */

@@ -1,6 +1,6 @@
 /** What `state` and `list` say of a container. */
-import { osErrorNumber, RunkError } from "../errors.ts";
-import { E } from "../abi/errno.ts";
+import { RunkError } from "../errors.ts";
+import { isAbsent, readIfThere } from "../files.ts";
 import { SortedMap } from "../spec/json.ts";
 import { annotations, label, type StateRecord } from "../state/record.ts";
 import { type Status, statusOf } from "../state/status.ts";
@@ -69,7 +69,7 @@ export function list({ root }: Pick<Runtime, "root">, { mayBeMissing }: { mayBeM
       containers.push(describe(record, statusOf(root, record), users.get(uid) ?? `#${uid}`));
     } catch (error) {
       // Deleted while we were looking.
-      if (osErrorNumber(error) === E.NOENT) continue;
+      if (isAbsent(error)) continue;
       failures.push(`load container ${id}: ${error instanceof Error ? error.message : error}`);
     }
   }
@@ -78,12 +78,8 @@ export function list({ root }: Pick<Runtime, "root">, { mayBeMissing }: { mayBeM
 
 function userNames(): Map<number, string> {
   const result = new Map<number, string>();
-  let passwd = "";
-  try {
-    passwd = Deno.readTextFileSync("/etc/passwd");
-  } catch {
-    // A host without users has only numbers.
-  }
+  // A host without users has only numbers.
+  const passwd = readIfThere("/etc/passwd") ?? "";
   for (const line of passwd.split("\n")) {
     const [name, , uid] = line.split(":");
     if (name && uid !== undefined && !result.has(Number(uid))) result.set(Number(uid), name);

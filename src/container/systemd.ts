@@ -5,6 +5,7 @@ import { changeUnit, managerCgroup, type Session, sessionOf, startUnit, stopUnit
 import type { Property } from "../cgroup/systemd/properties.ts";
 import { isSlice, type Unit, unitDirectory, unitName, unitOf } from "../cgroup/systemd/unit.ts";
 import { RunkError } from "../errors.ts";
+import { exists } from "../files.ts";
 import type { CgroupLayout } from "../host/facts.ts";
 import type { Resources, Spec } from "../spec/schema.ts";
 import type { CgroupsRecord } from "../state/record.ts";
@@ -58,11 +59,8 @@ export async function unitFor(runtime: Runtime, layout: CgroupLayout, spec: Spec
 
 /** @throws {RunkError} where systemd does not run */
 export function requireSystemd(): void {
-  try {
-    Deno.statSync(RUNNING);
-  } catch {
-    throw new RunkError("systemd not running on this host, cannot use systemd cgroups manager");
-  }
+  if (exists(RUNNING)) return;
+  throw new RunkError("systemd not running on this host, cannot use systemd cgroups manager");
 }
 
 /** Makes the unit, with the container's process in it. */

@@ -1,5 +1,6 @@
 /** Finds the facts out; reads a few files under /proc, needs no privilege. */
 import { parseLayout, unescape } from "./cgroup_layout.ts";
+import { readIfThere } from "../files.ts";
 import { CAPABILITIES } from "../abi/names.ts";
 import { arch } from "../../ffi/libc.ts";
 import { type Limit, openFilesLimit } from "../../ffi/process.ts";
@@ -95,10 +96,4 @@ function callersOpenFiles(): Limit {
   return parent === undefined || parent.soft > own.hard ? own : { soft: parent.soft, hard: own.hard };
 }
 
-function readText(path: string): string {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return "";
-  }
-}
+const readText = (path: string) => readIfThere(path) ?? "";

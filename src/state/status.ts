@@ -1,5 +1,6 @@
 /** What state a container is in, by runc's rules, and which commands that allows. */
 import { isFrozen } from "../cgroup/freezer.ts";
+import { exists, readIfThere } from "../files.ts";
 import { fifoOf } from "./store.ts";
 import type { StateRecord } from "./record.ts";
 
@@ -24,27 +25,10 @@ export function isAlive({ init_process_pid, init_process_start }: StateRecord): 
 /** State letter and start time (clock ticks after boot) of a process; undefined when there is none. Source: proc(5). */
 export function processStat(pid: number): { state: string; start: number } | undefined {
   if (pid <= 0) return undefined;
-  const text = readText(`/proc/${pid}/stat`);
+  const text = readIfThere(`/proc/${pid}/stat`);
   // The command's name may hold anything, parentheses and blanks included.
   const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
   if (fields === undefined) return undefined;
   const [state, start] = [fields[0], Number(fields[19])];
   return state === undefined || !Number.isInteger(start) ? undefined : { state, start };
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return undefined;
-  }
 }

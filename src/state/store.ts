@@ -3,7 +3,8 @@
  * commands on one container apart. The kernel frees a lock with its holder, so a killed command leaves none.
  */
 import { osErrorNumber, RunkError } from "../errors.ts";
-import { E, errnoText } from "../abi/errno.ts";
+import { errnoText } from "../abi/errno.ts";
+import { isAbsent, readIfThere } from "../files.ts";
 import { formatJson, parseJson } from "../spec/json.ts";
 import type { Seccomp } from "../spec/schema.ts";
 import { isIntent, isRecord, type RareRecord, RECORD_VERSION, type StateRecord } from "./record.ts";
@@ -84,7 +85,7 @@ export async function lock(root: string, id: string): Promise<Lock> {
   try {
     file = Deno.openSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new RunkError(DOES_NOT_EXIST);
+    if (isAbsent(error)) throw new RunkError(DOES_NOT_EXIST);
     throw error;
   }
   const held = file.statSync();
@@ -95,8 +96,9 @@ export async function lock(root: string, id: string): Promise<Lock> {
       try {
         const now = Deno.statSync(path);
         return now.ino === held.ino && now.dev === held.dev;
-      } catch {
-        return false;
+      } catch (error) {
+        if (isAbsent(error)) return false;
+        throw error;
       }
     },
     [Symbol.dispose]: () => file.close(),
@@ -114,7 +116,7 @@ export function load(root: string, id: string): StateRecord {
   try {
     text = Deno.readTextFileSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || osErrorNumber(error) === E.NOTDIR) throw new RunkError(DOES_NOT_EXIST);
+    if (isAbsent(error)) throw new RunkError(DOES_NOT_EXIST);
     throw new RunkError(`cannot read ${path}`, { cause: error });
   }
   let record: unknown;
@@ -151,12 +153,15 @@ export function save(root: string, record: StateRecord): void {
  */
 export const saveIntent = (root: string, intent: Intent): void => write(root, intent.id, INTENT, intent);
 
-/** What create was about to make; undefined when there is nothing. */
+/** What create was about to make; undefined when there is nothing. @throws {SysError} when it cannot be read */
 export function loadIntent(root: string, id: string): Intent | undefined {
+  const text = readIfThere(`${directoryOf(root, id)}/${INTENT}`);
+  if (text === undefined) return undefined;
   try {
-    const intent = JSON.parse(Deno.readTextFileSync(`${directoryOf(root, id)}/${INTENT}`));
+    const intent = JSON.parse(text);
     return isIntent(intent, id) ? intent : undefined;
   } catch {
+    // Cut short.
     return undefined;
   }
 }
@@ -199,7 +204,7 @@ export function remove(root: string, id: string): void {
   try {
     Deno.removeSync(directoryOf(root, id), { recursive: true });
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!isAbsent(error)) throw error;
   }
 }
 
@@ -212,7 +217,7 @@ function removeFile(path: string): void {
   try {
     Deno.removeSync(path);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!isAbsent(error)) throw error;
   }
 }
 
