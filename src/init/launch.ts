@@ -32,7 +32,14 @@ export function launch(
 
 function spawnFromMemory(image: Uint8Array, argv: readonly string[]): number {
   using executable = memfdExecutable("runk-init", image);
-  return spawn(executable, argv);
+  return spawnOnce(executable, argv);
+}
+
+/** Starts an image that nobody can start again: not a container whose program is /proc/self/exe (CVE-2019-5736). */
+function spawnOnce(executable: Fd, argv: readonly string[]): number {
+  const pid = spawn(executable, argv);
+  call("fchmod", executable.number, 0);
+  return pid;
 }
 
 /** For machines with vm.memfd_noexec=2 or a security module that forbids it: a read-only file without a name. */
@@ -46,7 +53,7 @@ function spawnFromFile(image: Uint8Array, argv: readonly string[], directory: st
     writeAll(writer, image);
     writer.close();
     using executable = new Fd(call("openat", AT_FDCWD, cstring(path), flags.CLOEXEC, 0));
-    return spawn(executable, argv);
+    return spawnOnce(executable, argv);
   } catch (error) {
     throw new RunkError(
       `cannot start runk's init: this machine runs no program from memory (${memoryError.message}; see vm.memfd_noexec) ` +
