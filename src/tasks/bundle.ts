@@ -115,6 +115,8 @@ const numbers: esbuild.Plugin = {
 
 interface Chunk {
   readonly name: string;
+  /** What `require` knows it by. */
+  readonly id: number;
   readonly source: string;
   readonly isCold: boolean;
 }
@@ -145,24 +147,25 @@ async function chunks(): Promise<Chunk[]> {
     for (const next of [...imports(name, "import-statement"), ...imports(name, "dynamic-import")]) visit(next);
   };
   visit(ENTRY);
-  return outputFiles.map(({ path, text }) => {
+  const ids = new Map(outputFiles.map(({ path }, id) => [baseName(path), id]));
+  return outputFiles.map(({ path, text }, id) => {
     const name = baseName(path);
-    return { name, source: toFunctionBody(name, text), isCold: !hot.has(name) };
+    return { name, id, source: toFunctionBody(name, text, ids), isCold: !hot.has(name) };
   });
 }
 
 const baseName = (path: string) => path.slice(path.lastIndexOf("/") + 1);
 
 /** esbuild's minified modules have their imports at the start and one export list at the end. */
-function toFunctionBody(name: string, module: string): string {
+function toFunctionBody(name: string, module: string, ids: ReadonlyMap<string, number>): string {
   const list = (text: string, separator: string) => text.replace(/([\w$]+) as ([\w$]+)/g, `$1${separator}$2`);
   const body = module.trim()
     .replace(
       /import\{([^}]*)\}from"\.\/([^"]+)";/g,
-      (_, names, from) => `const{${list(names, ":")}}=require("${from}");`,
+      (_, names, from) => `const{${list(names, ":")}}=require(${ids.get(from)});`,
     )
-    .replace(/import"\.\/([^"]+)";/g, 'require("$1");')
-    .replace(/import\("\.\/([^"]+)"\)/g, 'require.later("$1")')
+    .replace(/import"\.\/([^"]+)";/g, (_, from) => `require(${ids.get(from)});`)
+    .replace(/import\("\.\/([^"]+)"\)/g, (_, from) => `require.later(${ids.get(from)})`)
     .replace(/export\{([^}]*)\};?$/, (_, names) => `return{${names.replace(/([\w$]+) as ([\w$]+)/g, "$2:$1")}};`);
   const left = /(?:^|[;}])(?:import|export)[{ "*]/.exec(body);
   if (left !== null) {
@@ -174,13 +177,13 @@ function toFunctionBody(name: string, module: string): string {
 }
 
 /** The few lines that find a chunk, evaluate it once and hand out its exports. */
-const LOADER = `const cache={};
-const require=name=>cache[name]??=new Function("require",hot[name])(require);
-require.later=async name=>{if(!(name in hot)&&!(name in cache)){
+const loader = (entry: number) => `const cache={};
+const require=id=>cache[id]??=new Function("require",hot[id])(require);
+require.later=async id=>{if(!(id in hot)&&!(id in cache)){
 const bytes=Uint8Array.from(atob(cold),char=>char.charCodeAt(0));
 const text=await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).text();
-Object.assign(hot,JSON.parse(text))}return require(name)};
-require("${ENTRY}");
+Object.assign(hot,JSON.parse(text))}return require(id)};
+require(${entry});
 `;
 
 /** A name for the sources: plans that another build kept are not this build's. */
@@ -217,9 +220,10 @@ export async function makeBundle(): Promise<Bundle> {
   const all = await chunks();
   await esbuild.stop();
   const pick = (isCold: boolean) =>
-    Object.fromEntries(all.filter((chunk) => chunk.isCold === isCold).map(({ name, source }) => [name, source]));
+    Object.fromEntries(all.filter((chunk) => chunk.isCold === isCold).map(({ id, source }) => [id, source]));
   const [hot, cold] = [JSON.stringify(pick(false)), JSON.stringify(pick(true))];
-  const text = `const hot=${hot};\nconst cold=${JSON.stringify(await compress(cold))};\n${LOADER}`;
+  const entry = all.find(({ name }) => name === ENTRY)!.id;
+  const text = `const hot=${hot};\nconst cold=${JSON.stringify(await compress(cold))};\n${loader(entry)}`;
   const kilobytes = ({ length }: string) => `${(length / 1024).toFixed(1)} KB`;
   return {
     text,
