@@ -15,15 +15,22 @@ const LOOK = [
   "cd /dev; for f in * .; do stat -c '%n %F %a %u:%g %t:%T %N' $f; done",
 ].join("; ");
 
+/** Places of tmpfs mounts whose options say no mode. */
+const withoutMode = (config: Config): string[] =>
+  config.mounts.filter(({ type, options = [] }: Config) =>
+    type === "tmpfs" && !options.some((option: string) => option.startsWith("mode="))
+  ).map(({ destination }: Config) => destination);
+
 /** mountinfo without numbers; mounts by place, those on one place in their order. */
-function normalize(text: string): string {
+function normalize(text: string, config: Config): string {
   return text.split("\n").filter((line) => line !== "").map((line) => {
     const [left, right] = line.split(" - ");
     if (right === undefined) return line;
     const [, , , root, place, options, ...peers] = left!.split(" ");
     const tags = peers.map((tag) => tag.replace(/:\d+/, "")).sort().join(" ");
-    // runk allows what masks a directory one block and one inode, as later runc does.
-    return `${place} ${root} ${options} [${tags}] ${right.replace(",size=4k,nr_inodes=1", "")}`;
+    // As later runc, runk allows what masks a directory one block and one inode, and shows a mode that was there.
+    const shown = withoutMode(config).includes(place!) ? right.replace(/,mode=\d+/, "") : right;
+    return `${place} ${root} ${options} [${tags}] ${shown.replace(",size=4k,nr_inodes=1", "")}`;
   }).map((line, index) => ({ line, key: line.split(" ")[0]!, index })).sort((a, b) =>
     a.key < b.key ? -1 : a.key > b.key ? 1 : a.index - b.index
   ).map(({ line }) => line).join("\n");
@@ -39,7 +46,9 @@ interface Case extends Setting {
 /** Runs a case under both runtimes, each on a new rootfs; the results of runc and runk. */
 async function sideBySide({ config, setup, cleanup, look }: Case) {
   await using box = await Box.create();
+  let written: Config;
   await box.write((c) => {
+    written = c;
     c.process.terminal = false;
     c.process.args = ["sh", "-c", look === undefined ? LOOK : `${LOOK}; echo ==; ${look}`];
     config(c, box);
@@ -53,7 +62,7 @@ async function sideBySide({ config, setup, cleanup, look }: Case) {
       const args = ["run", box.id];
       const { status, stdout, stderr } = runtime === "runc" ? await box.other("runc", args) : await box.runk(args);
       const [mounts = "", ...rest] = stdout.split("==\n");
-      results.push({ status, mounts: normalize(mounts), rest: rest.join("==\n"), stderr });
+      results.push({ status, mounts: normalize(mounts, written), rest: rest.join("==\n"), stderr });
     } finally {
       await cleanup?.(box);
     }

@@ -144,3 +144,34 @@ test(
     assert.match(other, /something else is there already.*\[config.json \/mounts\/7\]/);
   },
 );
+
+test(
+  "a tmpfs has the mode of the directory that it covers, and shows it, unless an option says another",
+  NEEDS,
+  async () => {
+    const tmpfs = (destination: string, ...options: string[]) => ({
+      destination,
+      type: "tmpfs",
+      source: "tmpfs",
+      options,
+    });
+    const text = await seen(
+      "for d in /a /b /new/c /d; do echo $(stat -c %a $d) $(grep \" $d \" /proc/mounts | tr , '\\n' | grep -o 'mode=[0-9]*' || echo -); done",
+      {
+        setup: ({ rootfs }) => sh(`cd ${rootfs}; mkdir a b d; chmod 0710 a; chmod 7700 b; chmod 1777 d`),
+        config: (c) => {
+          for (const mount of [tmpfs("/a", "ro"), tmpfs("/b", "mode=1500"), tmpfs("/new/c"), tmpfs("/d", "nosuid")]) {
+            add(mount)(c);
+          }
+        },
+      },
+    );
+    // 1777 is what a tmpfs has anyway.
+    assert.equal(text, "710 mode=710\n1500 mode=1500\n1777 -\n1777 -\n");
+    const odd = await seen("stat -c %a /a; grep ' /a ' /proc/mounts | grep -o mode=7251", {
+      setup: ({ rootfs }) => sh(`cd ${rootfs}; mkdir a; chmod 7251 a`),
+      config: add(tmpfs("/a", "tmpcopyup")),
+    });
+    assert.equal(odd, "7251\nmode=7251\n");
+  },
+);

@@ -3,7 +3,6 @@
  * found beneath the rootfs's descriptor and mounted on through its own; nothing is looked up twice.
  */
 import { AT, AT_FDCWD, FS_MAGIC, FSCONFIG, FSPICK, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE } from "../../abi/flags.ts";
-import { STATX, STATX_FIELD, STATX_SIZE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import { cleanPath } from "../../spec/clean_path.ts";
 import type { Mount } from "../../spec/schema.ts";
@@ -32,7 +31,9 @@ import {
   type Parameter,
   setParameters,
   setPropagation,
+  type WrittenParameter,
 } from "./rootfs.ts";
+import { keepMode, modeOfDestination } from "./tmpfs_mode.ts";
 
 export const ONTO = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
 /** What fsconfig(2) takes in a string. */
@@ -133,28 +134,19 @@ function mountFresh(recipe: Recipe, entry: MountEntry): void {
   const data = [...parameters(options.data), ...(isLabelled ? contextParameter(recipe) : [])];
   if ([...source, ...data].some(([, value = ""]) => byteLength(value) > VALUE_MAX)) {
     mountWithLongOptions(box, entry, flags, data);
+    if (keepsMode) keepMode(box);
   } else {
-    const parameters = [...source, ...superblockFlags(flags).map((name): Parameter => [name]), ...data];
+    const mode: WrittenParameter[] = keepsMode ? [["mode", modeOfDestination(box)]] : [];
+    const parameters = [...source, ...superblockFlags(flags).map((name): Parameter => [name]), ...mode, ...data];
     const refused = mount.type === "sysfs" && lacksNetwork(recipe) ? b.unique("refused") : undefined;
     freshMount(box, mount.type ?? "", parameters, attributesOf(flags), refused);
     if (refused !== undefined) standInForSysfs(box, options, refused);
   }
   if (options.copyUp && mount.type === "tmpfs") copyUp(box, !isAsked("uid") && !isAsked("gid"));
-  if (keepsMode) keepMode(box);
   if (mount.type === "mqueue") labelMessageQueues(recipe);
   attach(recipe, entry, "mount");
   if (isLate) box.set(`mount ${entry.index}`, slot("mount"));
   else box.close("mount");
-}
-
-/** A tmpfs has the mode of the directory that it covers, if there was one. */
-function keepMode(lane: Lane): void {
-  const isNew = lane.builder.unique("new");
-  const statx = lane.builder.buffer("statx", STATX_SIZE);
-  lane.jump(isNew, { left: slot("is new"), is: "!=", right: 0 });
-  lane.sys("statx", [slot("destination"), text(""), AT.EMPTY_PATH, STATX.MODE, statx]);
-  lane.load("mode", 2, statx, STATX_FIELD.mode);
-  lane.sys("fchmodat", [slot("mount"), text("."), slot("mode")]).label(isNew);
 }
 
 /** A user namespace has no right over the network namespace that it is in: it is the host's, or someone else's. */

@@ -204,6 +204,8 @@ export function addFileSystemWords(b: PlanBuilder): void {
 
 /** A file system's parameter: a flag, or a name with a value. */
 export type Parameter = readonly [name: string, value?: string];
+/** One whose value is a text that the plan's own steps write. */
+export type WrittenParameter = readonly [name: string, value: Ref];
 
 /**
  * A new file system, mounted nowhere yet: its mount in slot "mount".
@@ -213,7 +215,7 @@ export type Parameter = readonly [name: string, value?: string];
 export function freshMount(
   lane: Lane,
   type: string,
-  parameters: readonly Parameter[],
+  parameters: readonly (Parameter | WrittenParameter)[],
   attributes: number,
   refused?: string,
 ): void {
@@ -228,9 +230,12 @@ export function freshMount(
 }
 
 /** Parameters for the file system in slot "fs". */
-export function setParameters(lane: Lane, parameters: readonly Parameter[]): void {
+export function setParameters(lane: Lane, parameters: readonly (Parameter | WrittenParameter)[]): void {
   for (const [name, value] of parameters) {
     if (value === undefined) lane.sys("fsconfig", [slot("fs"), FSCONFIG.SET_FLAG, text(name), 0, 0]);
-    else lane.sys("fsconfig", [slot("fs"), FSCONFIG.SET_STRING, text(name), text(value), 0]);
+    else {
+      const known = typeof value === "string" ? text(value) : value;
+      lane.sys("fsconfig", [slot("fs"), FSCONFIG.SET_STRING, text(name), known, 0]);
+    }
   }
 }
