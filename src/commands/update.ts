@@ -4,6 +4,7 @@ import type { RdtSchemas } from "../container/update_rdt.ts";
 import { RunkError } from "../errors.ts";
 import { checkDocument } from "../spec/check_document.ts";
 import { parseDocument } from "../spec/document.ts";
+import { correctNames } from "../spec/letter_case.ts";
 import type { Resources } from "../spec/schema.ts";
 import { given } from "../state/resources.ts";
 import { type Command, readOperand } from "./command.ts";
@@ -75,6 +76,7 @@ EXAMPLE:
 async function readResources(file: string): Promise<Resources> {
   const { text, name } = await readOperand(file);
   const document = parseDocument(text, name);
+  correctNames("resources", document);
   await checkDocument("resources", document, name);
   return document as Resources;
 }

@@ -73,6 +73,8 @@ export interface Prepared {
   readonly notify: Notify | undefined;
   /** See CreateOptions. */
   readonly configFile: string | undefined;
+  /** Names in the config were put right. */
+  readonly isMisspelt?: boolean;
   /** The part of the record that few containers have. */
   readonly rare: RareRecord | undefined;
   /** Has systemd make the cgroups with a process in them. */
@@ -86,14 +88,35 @@ export interface Prepared {
  * @throws {RunkError} for a config that is wrong, or cannot be had
  */
 export async function prepare(runtime: Runtime, options: CreateOptions): Promise<Prepared> {
-  const { id, bundle } = options;
-  store.checkId(id);
-  const configFile = options.configFile ?? `${bundle}/config.json`;
-  const text = options.configFile === undefined ? readConfig(bundle) : readDocument(configFile);
-  const { notifySocket, listenFds } = options;
+  store.checkId(options.id);
+  const configFile = options.configFile ?? `${options.bundle}/config.json`;
+  const text = options.configFile === undefined ? readConfig(options.bundle) : readDocument(configFile);
+  const document = parseDocument(text, configFile) as Spec;
+  try {
+    return await prepareDocument(runtime, options, { text, document, configFile });
+  } catch (error) {
+    if (!(error instanceof RunkError) || error.name !== "MisspeltError") throw error;
+    const { correctNames } = await import("../spec/letter_case.ts");
+    if (!correctNames("spec", document)) throw error;
+    return { ...await prepareDocument(runtime, options, { text, document, configFile }), isMisspelt: true };
+  }
+}
+
+interface Document {
+  readonly text: string;
+  readonly document: Spec;
+  readonly configFile: string;
+}
+
+async function prepareDocument(
+  runtime: Runtime,
+  options: CreateOptions,
+  { text, document, configFile }: Document,
+): Promise<Prepared> {
+  const { id, bundle, notifySocket, listenFds } = options;
   const stateDirectory = store.directoryOf(runtime.root, id);
   const notify = notifySocket === undefined ? undefined : { directory: `${stateDirectory}/notify`, host: notifySocket };
-  let spec = parseDocument(text, configFile) as Spec;
+  let spec = document;
   if (notify !== undefined || listenFds !== undefined) {
     const { withServiceManager } = await import("./service_manager.ts");
     spec = withServiceManager(spec, { listenFds, notify });
@@ -238,7 +261,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
       warn: runtime.warn,
       meanwhile: async () => {
         records = await import("./new_record.ts");
-        record = records.newRecord(spec, request, prepared.rare, prepared.configFile);
+        record = records.newRecord(spec, request, prepared);
         if (prepared.rootless) record = records.asRootless(record);
         limits = limitsOf(spec);
         await options.meanwhile?.();

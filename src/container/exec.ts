@@ -41,12 +41,14 @@ export interface ExecOptions {
   readonly name: string;
 }
 
-/** A container's config, as its bundle has it now; only JSON so far. */
-function specOf(record: StateRecord): Spec {
+/** A container's config, as its bundle has it now; only JSON so far, with the names put right as create did. */
+function specOf(record: StateRecord, correct: (document: Spec) => void = () => {}): Spec {
   const bundle = label(record, "bundle") ?? "";
   const file = record.runk?.config;
-  if (file !== undefined) return parseDocument(readDocument(file), file) as Spec;
-  return parseDocument(readConfig(bundle), `${bundle}/config.json`) as Spec;
+  const text = file === undefined ? readConfig(bundle) : readDocument(file);
+  const document = parseDocument(text, file ?? `${bundle}/config.json`) as Spec;
+  correct(document);
+  return document;
 }
 
 /**
@@ -65,7 +67,9 @@ export async function exec(
     throw new RunkError("cannot exec in a paused container (use --ignore-paused to override)");
   }
   const container = await inherited(record);
-  const process = completedProcess(makeProcess(() => specOf(record)), container);
+  const names = record.runk?.misspelt ? await import("../spec/letter_case.ts") : undefined;
+  const correct = names && ((document: Spec) => void names.correctNames("spec", document));
+  const process = completedProcess(makeProcess(() => specOf(record, correct)), container);
   checkPreserved(options.preserveFds);
   using init = openInit(record);
   if (init === undefined) throw new RunkError("cannot exec in a stopped container");

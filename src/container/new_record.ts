@@ -33,8 +33,11 @@ const NAMES = {
 export function newRecord(
   spec: Spec,
   request: CreateRequest,
-  rare: RareRecord | undefined,
-  configFile: string | undefined,
+  { rare, configFile, isMisspelt }: {
+    readonly rare: RareRecord | undefined;
+    readonly configFile: string | undefined;
+    readonly isMisspelt?: boolean;
+  },
 ): StateRecord {
   const namespaces = [...namespacesOf(spec).values()];
   const paths = cgroupPaths(request.cgroups);
@@ -79,7 +82,11 @@ export function newRecord(
     rootless: false,
     cgroup_paths: paths,
     namespace_paths: {},
-    runk: { version: RECORD_VERSION, ...(configFile === undefined ? {} : { config: configFile }) },
+    runk: {
+      version: RECORD_VERSION,
+      ...(configFile === undefined ? {} : { config: configFile }),
+      ...(isMisspelt ? { misspelt: true } : {}),
+    },
   };
 }
 

@@ -5,7 +5,7 @@
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import { wrong } from "./errors.ts";
 import { HOOK_KINDS } from "./hook_kinds.ts";
-import { checkDevices, checkMounts, checkNetDevices, requireText } from "./mount_checks.ts";
+import { checkDeviceRules, checkDevices, checkMounts, checkNetDevices, requireText } from "./mount_checks.ts";
 import { propagationOf } from "./mount_options.ts";
 import { checkProcess, checkProcessDomains } from "./process_checks.ts";
 import type { Spec } from "./schema.ts";
@@ -27,6 +27,7 @@ export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn)
   checkSysctls(spec, namespaces);
   checkMounts(spec, warn);
   checkDevices(spec);
+  checkDeviceRules(spec, warn);
   checkNetDevices(spec, namespaces.has("network"));
   checkHooks(spec);
   checkPropagation(spec, options.noPivot);

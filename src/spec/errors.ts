@@ -19,6 +19,11 @@ export class SpecError extends RunkError {
   }
 }
 
+/** A document with members whose names have other letters than the specification's, like "CPU". */
+export class MisspeltError extends SpecError {
+  override name = "MisspeltError";
+}
+
 /** Refuses a config. @throws {RunkError} that ends with the place in it, always */
 export function wrong(message: string, path: string): never {
   throw new RunkError(`${message} [config.json ${path}]`);

@@ -118,6 +118,15 @@ export function checkDevices(spec: Spec): void {
   });
 }
 
+/** Rules for devices: what cgroup/devices.ts leaves out of them. */
+export function checkDeviceRules({ linux }: Spec, warn: Warn): void {
+  linux?.resources?.devices?.forEach(({ access = "" }, i) => {
+    if (!/[^rwm]/.test(access)) return;
+    const place = `[config.json /linux/resources/devices/${i}/access]`;
+    warn(`device access ${JSON.stringify(access)}: only the letters r, w and m mean something ${place}`);
+  });
+}
+
 const DEVICE_NAME_MAX = 15;
 
 /** Network devices that move into the container. */

@@ -139,6 +139,8 @@ export interface StateRecord extends Omit<RareRecord, "config"> {
     readonly version: number;
     /** Path of the config, where it is not the bundle's config.json. */
     readonly config?: string;
+    /** Names in the config have other letters than the specification's. */
+    readonly misspelt?: boolean;
   };
 }
 

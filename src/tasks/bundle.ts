@@ -19,6 +19,7 @@ const COLD = [
   "compile.ts",
   "failure.ts",
   "explain.ts",
+  "spec/letter_case.ts",
   "help.ts",
   "commands/completion.ts",
   "commands/man.ts",

@@ -351,3 +351,32 @@ test("wrong attributes are refused before anything is made", ROOT, async () => {
   ];
   for (const [change, path] of wrong) assert.ok((await refusal(box, change)).includes(`[config.json ${path}]`), path);
 });
+
+test(
+  "a config whose names have other letters, which Go's programs read, makes the container it means",
+  ROOT,
+  async () => {
+    await using box = await Box.create();
+    await box.write((c) => {
+      const { args: _, terminal, ...rest } = c.process;
+      delete c.process;
+      c.Process = {
+        ...rest,
+        Terminal: terminal && false,
+        ARGS: ["sh", "-c", "echo $HOSTNAME; exec sleep 100"],
+        ENV: ["PATH=/bin", "A=b"],
+      };
+      delete c.Process.env;
+      c.linux.resources = { PIDS: { Limit: 77 } };
+      c.HostName = "other";
+      delete c.hostname;
+    });
+    for (const _ of ["first", "again"]) {
+      await box.ok(["run", "-d", box.id]);
+      const { stdout } = await box.ok(["exec", box.id, "sh", "-c", "hostname; echo $A"]);
+      assert.equal(stdout, "other\nb\n");
+      assert.match(await Deno.readTextFile(`${box.root}/${box.id}/state.json`), /"pids_limit":77/);
+      await box.ok(["delete", "--force", box.id]);
+    }
+  },
+);

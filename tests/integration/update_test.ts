@@ -87,6 +87,8 @@ test("update takes JSON from a file or from standard input, and ignores other fl
   await box.ok(["update", "-r", "more.json", box.id]);
   assert.equal(limits(box)["memory.limit"], "9223372036854771712");
   assert.equal(limits(box)["pids.max"], "40");
+  await box.ok(["update", "-r", "-", box.id], { stdin: '{"PIDS":{"Limit":50}}' });
+  assert.equal(limits(box)["pids.max"], "50", "names are known as Go's programs know them");
   const { status, stderr } = await box.runk(["update", "-r", "nowhere.json", box.id]);
   assert.equal(status, 1);
   assert.match(stderr, /open nowhere\.json: no such file or directory/);

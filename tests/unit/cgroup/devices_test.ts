@@ -85,7 +85,14 @@ test("wrong rules are refused with their place", [], () => {
   );
   assert.throws(() => writes([{ allow: true, type: "c" }]), /device access at 0 field cannot be empty/);
   assert.throws(
-    () => writes([{ allow: true, type: "c", access: "rx" }]),
-    /devices\/0\/access: expected letters of "rwm", got "rx"/,
+    () => writes([{ allow: true, type: "c", access: "x" }]),
+    /devices\/0\/access: expected letters of "rwm", got "x"/,
+  );
+});
+
+test("letters of an access that mean nothing are left out of a rule", [], () => {
+  assert.deepEqual(
+    writes([{ allow: true, type: "c", major: 7, minor: 7, access: "raw" }]),
+    ["deny a", "allow c 7:7 rw", ...DEFAULTS],
   );
 });

@@ -160,11 +160,15 @@ test("the ends of every range, and what merely looks odd, are taken", [], () => 
 });
 
 test("what means nothing is warned of", [], () => {
-  const warned = (mount: Mount) => {
+  const warnings = (change: Parameters<typeof check>[0]) => {
     const messages: string[] = [];
-    check({ mount }, (message) => messages.push(message));
+    check(change, (message) => messages.push(message));
     return messages.join("\n");
   };
+  const warned = (mount: Mount) => warnings({ mount });
   assert.match(warned({ destination: "a", type: "tmpfs" }), /mount destination a is not absolute.*\/mounts\/0/);
   assert.match(warned(bind({ options: ["bind", "tmpcopyup"] })), /tmpcopyup is for tmpfs only.*\/mounts\/0\/options/);
+  const rule = (access: string) => ({ resources: { devices: [{ allow: false, access }] } });
+  assert.match(warnings({ linux: rule("rwa") }), /"rwa".*\/linux\/resources\/devices\/0\/access/);
+  assert.equal(warnings({ linux: rule("mwr") }), "");
 });

@@ -4,6 +4,7 @@ import fc from "../../support/random.ts";
 import { checkDocument } from "../../../src/spec/check_document.ts";
 import type { SpecError } from "../../../src/spec/errors.ts";
 import { explain } from "../../../src/spec/explain.ts";
+import { correctNames } from "../../../src/spec/letter_case.ts";
 import { mountsSchema, processSchema, resourcesSchema, type Spec, specSchema } from "../../../src/spec/schema.ts";
 import { matches, type Shape, shapeOf } from "../../../src/spec/shape.ts";
 import SHAPES from "../../../src/spec/shapes.const.ts";
@@ -117,3 +118,25 @@ test("unknown members are ignored, those that only a Go program would know by th
     { path: "/linux/namespaces/0/PATH", expected: "the name path", got: "PATH" },
   ]);
 });
+
+test(
+  "names that differ in letters are put right, at any depth, but not where the right one is there, too",
+  [],
+  async () => {
+    const document = {
+      Process: { Args: ["a"], ENV: ["B=C"] },
+      linux: { resources: { CPU: { Cpus: "0" }, cpu: {} }, Namespaces: [{ TYPE: "pid" }] },
+      annotations: { Process: "mine" },
+    };
+    assert.equal(correctNames("spec", document), true);
+    assert.deepEqual(document as unknown, {
+      process: { args: ["a"], env: ["B=C"] },
+      linux: { resources: { CPU: { Cpus: "0" }, cpu: {} }, namespaces: [{ type: "pid" }] },
+      annotations: { Process: "mine" },
+    });
+    assert.equal(correctNames("spec", document), false);
+    const { issues, name } = await issuesOf({ root: { path: "/" }, ...document });
+    assert.deepEqual(issues, [{ path: "/linux/resources/CPU", expected: "the name cpu", got: "CPU" }]);
+    assert.equal(name, "MisspeltError");
+  },
+);
