@@ -1,6 +1,7 @@
 /** The terminal that the user sits at, connected to one in the container. */
 import type { Fd } from "../../ffi/fd.ts";
-import { receiveDescriptor, socketPair } from "../../ffi/socket.ts";
+import { receiveDescriptor } from "../../ffi/message.ts";
+import { socketPair } from "../../ffi/socket.ts";
 import { clearOnlcr, copyWindowSize, hostTerminal, TerminalMode } from "../../ffi/terminal.ts";
 import { RunkError } from "../errors.ts";
 import { Pump } from "./pump.ts";

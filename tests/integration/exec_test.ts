@@ -7,6 +7,8 @@ import { exists, test, until } from "../support/test.ts";
 import { pidOf, UnixServer } from "../support/unix_server.ts";
 
 const ROOT = ["root", "cgroups"] as const;
+/** Milliseconds until what happens by chance has happened. */
+const RARE_PATIENCE = 120_000;
 
 test("--preserve-fds hands descriptors over, and needs them open", ROOT, async () => {
   await using box = await sleeping();
@@ -80,7 +82,7 @@ test("a process in the container sees nothing of one that enters (CVE-2016-9962)
   await until("it has seen processes enter", async () => {
     for (let i = 0; i < 5; i++, entered++) await box.ok(["exec", box.id, "true"]);
     return spied().match(/^seen /mg)?.length ?? 0;
-  });
+  }, RARE_PATIENCE);
   const foreign = spied().split("\n").filter((line) => !line.startsWith("seen ") && line !== "")
     .filter((line) =>
       !/ (\/|\/bin\/busybox|\/tmp\/\S*|\/dev\/null|\/proc\/\S*|(pipe|socket):\S*)( \(deleted\))?$/.test(line)

@@ -1,18 +1,15 @@
 /** A terminal for tests: a user who types, reads and resizes; and a server that takes terminals over a console socket. */
-import { AF, AT_FDCWD, IOCTL, SOCK } from "../../src/abi/flags.ts";
+import { AT_FDCWD, IOCTL } from "../../src/abi/flags.ts";
 import { O } from "../../src/abi/arch.ts";
 import { E } from "../../src/abi/errno.ts";
 import { call, tryCall } from "../../ffi/call.ts";
 import { Fd } from "../../ffi/fd.ts";
-import { arch, libc } from "../../ffi/libc.ts";
+import { arch } from "../../ffi/libc.ts";
 import { cstring, Memory } from "../../ffi/memory.ts";
 import { poll } from "../../ffi/poll.ts";
-import { receiveDescriptor } from "../../ffi/socket.ts";
+import { UnixServer } from "./unix_server.ts";
 
 const PATIENCE = 20_000;
-/** What runk itself has no use for. */
-const CALLS =
-  { x86_64: { bind: 49, listen: 50, accept4: 288 }, aarch64: { bind: 200, listen: 201, accept4: 242 } }[arch];
 
 export interface Started {
   readonly pid: number;
@@ -141,38 +138,21 @@ const [ISIG, ICANON, ECHO] = [0o1, 0o2, 0o10];
 
 /** A socket that takes terminals, as a shim or conmon has it. */
 export class ConsoleSocket implements Disposable {
-  readonly #socket: Fd;
-  readonly #path: string;
+  readonly #server: UnixServer;
 
   constructor(path: string) {
-    this.#path = path;
-    const name = new TextEncoder().encode(path);
-    const address = new Memory(2 + name.length + 1);
-    address.view.setUint16(0, AF.UNIX, true);
-    address.bytes.set(name, 2);
-    this.#socket = new Fd(call("socket", AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC, 0));
-    this.#call(CALLS.bind, this.#socket.number, address.address, address.bytes.length);
-    this.#call(CALLS.listen, this.#socket.number, 4, 0);
-  }
-
-  #call(number: number, ...args: [number, number, number]): number {
-    const answer = Number(libc().syscall(number, ...args, 0, 0, 0));
-    if (answer < 0) throw new Error(`system call ${number}: error ${-answer}`);
-    return answer;
+    this.#server = new UnixServer(path);
   }
 
   /** Accepts one connection and takes the terminal that comes over it. */
   async receive(): Promise<Terminal> {
-    const [isReady] = await poll([{ fd: this.#socket.number }], PATIENCE);
+    const [isReady] = await poll([{ fd: this.#server.fd }], PATIENCE);
     if (!isReady) throw new Error("no one sends a terminal");
-    using connection = new Fd(this.#call(CALLS.accept4, this.#socket.number, 0, 0));
-    const master = receiveDescriptor(connection);
-    if (master === undefined) throw new Error("the connection ended without a terminal");
-    return new Terminal(master);
+    return new Terminal(this.#server.receive().fd);
   }
 
   [Symbol.dispose](): void {
-    this.#socket.close();
-    Deno.removeSync(this.#path);
+    this.#server[Symbol.dispose]();
+    Deno.removeSync(this.#server.path);
   }
 }

@@ -2,8 +2,9 @@
 import { call } from "../../ffi/call.ts";
 import { Fd } from "../../ffi/fd.ts";
 import { Memory } from "../../ffi/memory.ts";
-import { receiveDescriptor } from "../../ffi/socket.ts";
-import { AF, SOCK } from "../../src/abi/flags.ts";
+import { receiveDescriptor } from "../../ffi/message.ts";
+import { unixSocket } from "../../ffi/socket.ts";
+import { SOCK } from "../../src/abi/flags.ts";
 
 const BACKLOG = 8;
 
@@ -17,13 +18,12 @@ export class UnixServer implements Disposable {
   readonly #socket: Fd;
 
   constructor(readonly path: string) {
-    const name = new TextEncoder().encode(path);
-    const address = new Memory(2 + name.length + 1);
-    address.view.setUint16(0, AF.UNIX, true);
-    address.bytes.set(name, 2);
-    this.#socket = new Fd(call("socket", AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC, 0));
-    call("bind", this.#socket.number, address, address.bytes.length);
+    this.#socket = unixSocket("bind", SOCK.STREAM, path);
     call("listen", this.#socket.number, BACKLOG);
+  }
+
+  get fd(): number {
+    return this.#socket.number;
   }
 
   /** The next connection's message with a descriptor; both must have arrived already, or this waits. */

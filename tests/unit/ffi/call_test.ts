@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { call, callAsync, tryCall } from "../../../ffi/call.ts";
 import { Fd } from "../../../ffi/fd.ts";
+import { bindDatagram, connectDatagram, receiveDatagram, sendDatagram } from "../../../ffi/datagram.ts";
 import { cstring, Memory, memoryOf, stringArray } from "../../../ffi/memory.ts";
 import { poll, pollBlocking } from "../../../ffi/poll.ts";
 import { pidfdOpen, reap, spawn } from "../../../ffi/process.ts";
-import { receive, receiveDescriptor, send, socketPair } from "../../../ffi/socket.ts";
-import { AT_FDCWD } from "../../../src/abi/flags.ts";
+import { receiveDescriptor, sendDescriptor } from "../../../ffi/message.ts";
+import { receive, send, socketPair, unixSocket } from "../../../ffi/socket.ts";
+import { AT_FDCWD, F, SOCK } from "../../../src/abi/flags.ts";
 import { E, errnoName } from "../../../src/abi/errno.ts";
 import { SysError } from "../../../src/errors.ts";
 import { descriptors, openFile, pipe } from "../../support/machine.ts";
@@ -189,6 +191,42 @@ test("messages and descriptors go through socket pairs, and their end is seen", 
   assert.equal(receive(ours, inbox), 0);
   assert.equal(receiveDescriptor(ours), undefined);
   assert.equal(send(ours, new Memory(1)), false);
+});
+
+test("a descriptor goes with a message, and is another one of the same file", [], () => {
+  const [mine, theirs] = socketPair();
+  using ours = mine;
+  using their = theirs;
+  using file = openFile("/etc/passwd");
+  sendDescriptor(their, memoryOf(new TextEncoder().encode("a file\0")), file);
+  const inbox = new Memory(16);
+  using received = receiveDescriptor(ours, inbox)!;
+  assert.equal(inbox.text(), "a file");
+  assert.notEqual(received.number, file.number);
+  assert.equal(Deno.readLinkSync(`/proc/self/fd/${received.number}`), "/etc/passwd");
+  assert.equal(call("fcntl", received.number, F.GETFD), 1, "close-on-exec");
+  assert.ok(send(their, new Memory(1)));
+  assert.equal(receiveDescriptor(ours, inbox), undefined, "a message without one");
+});
+
+test("datagrams reach names in directories and abstract ones, and what is too long is refused", [], () => {
+  const directory = Deno.makeTempDirSync();
+  using named = bindDatagram(directory, "socket");
+  using toNamed = connectDatagram(`${directory}/socket`);
+  assert.equal(receiveDatagram(named), undefined);
+  sendDatagram(toNamed, "to a name");
+  assert.equal(receiveDatagram(named), "to a name");
+  const name = `@runk-test-${Deno.pid}`;
+  using abstract = unixSocket("bind", SOCK.DGRAM, name);
+  using toAbstract = connectDatagram(name);
+  using file = openFile("/etc/passwd");
+  sendDatagram(toAbstract, "with a file", file);
+  assert.equal(receiveDatagram(abstract), "with a file");
+  assert.throws(() => connectDatagram(`/${"x".repeat(107)}`), { code: "ENAMETOOLONG", call: "connect" });
+  assert.throws(() => connectDatagram(`${directory}/nobody`), {
+    message: `connect ${directory}/nobody: no such file or directory`,
+  });
+  Deno.removeSync(directory, { recursive: true });
 });
 
 test("poll tells which of several descriptors are ready, or that none was in time", [], async () => {

@@ -1,0 +1,62 @@
+/**
+ * Messages with a descriptor: struct msghdr with one control message (SCM_RIGHTS), as 64-bit machines lay it out.
+ * Source: sendmsg(2), recvmsg(2), cmsg(3), unix(7).
+ */
+import { MSG, SCM_RIGHTS, SOL_SOCKET } from "../src/abi/flags.ts";
+import { call } from "./call.ts";
+import { Fd } from "./fd.ts";
+import { Memory } from "./memory.ts";
+
+const MSGHDR = { size: 56, iov: 16, iovlen: 24, control: 32, controllen: 40 };
+const IOVEC = { size: 16, base: 0, len: 8 };
+/** struct cmsghdr; what it carries follows, filled up to 8 bytes. */
+const CMSGHDR = { size: 16, len: 0, level: 8, type: 12 };
+const DESCRIPTOR = { size: 4, space: 8 };
+
+interface Message {
+  readonly header: Memory;
+  readonly control: Memory;
+  /** What `header` leads to. Further arguments, which these system calls do not look at, are kept until they return. */
+  readonly keep: readonly [Memory, Memory, Memory];
+}
+
+/** A message of `data`, with room for one descriptor. */
+function message(data: Memory): Message {
+  const iovec = new Memory(IOVEC.size);
+  iovec.view.setBigUint64(IOVEC.base, BigInt(data.address), true);
+  iovec.view.setBigUint64(IOVEC.len, BigInt(data.bytes.length), true);
+  const control = new Memory(CMSGHDR.size + DESCRIPTOR.space);
+  const header = new Memory(MSGHDR.size);
+  header.view.setBigUint64(MSGHDR.iov, BigInt(iovec.address), true);
+  header.view.setBigUint64(MSGHDR.iovlen, 1n, true);
+  header.view.setBigUint64(MSGHDR.control, BigInt(control.address), true);
+  header.view.setBigUint64(MSGHDR.controllen, BigInt(control.bytes.length), true);
+  return { header, control, keep: [data, iovec, control] };
+}
+
+/** Sends bytes and a descriptor with them; it stays open here. @throws {SysError} of sendmsg(2) */
+export function sendDescriptor(socket: Fd, data: Memory, descriptor: Fd): void {
+  const { header, control, keep } = message(data);
+  control.view.setBigUint64(CMSGHDR.len, BigInt(CMSGHDR.size + DESCRIPTOR.size), true);
+  control.view.setUint32(CMSGHDR.level, SOL_SOCKET, true);
+  control.view.setUint32(CMSGHDR.type, SCM_RIGHTS, true);
+  control.view.setInt32(CMSGHDR.size, descriptor.number, true);
+  call("sendmsg", socket.number, header, MSG.NOSIGNAL, ...keep);
+}
+
+/**
+ * Receives one message that must carry one descriptor, close-on-exec here; it has arrived already or this waits.
+ * Undefined when the other side ended, or sent none.
+ * @param data takes the bytes of the message
+ * @throws {SysError} of recvmsg(2)
+ */
+export function receiveDescriptor(socket: Fd, data = new Memory(4096)): Fd | undefined {
+  const { header, control, keep } = message(data);
+  if (call("recvmsg", socket.number, header, MSG.CMSG_CLOEXEC, ...keep) === 0) return undefined;
+  const isRights = control.view.getUint32(CMSGHDR.level, true) === SOL_SOCKET &&
+    control.view.getUint32(CMSGHDR.type, true) === SCM_RIGHTS;
+  if (!isRights || control.view.getBigUint64(CMSGHDR.len, true) < BigInt(CMSGHDR.size + DESCRIPTOR.size)) {
+    return undefined;
+  }
+  return new Fd(control.view.getInt32(CMSGHDR.size, true));
+}
