@@ -5,6 +5,7 @@ import {
   boxWith,
   cgroupPaths,
   DENY_ALL,
+  dissolveHierarchies,
   type Paths,
   readCgroup,
   type Resources,
@@ -154,6 +155,7 @@ test(
       stderr: "piped",
     }).output();
     const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes)) as [string, string];
+    await dissolveHierarchies();
     assert.equal(code, 0, err);
     for (const [file, value] of Object.entries(files)) {
       const line = out.split("\n").find((line) => line.startsWith(`${file}=`));

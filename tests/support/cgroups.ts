@@ -1,7 +1,7 @@
 /** The cgroups of a test's container, as the kernel shows them. */
 import assert from "node:assert/strict";
 import { Box, type BoxOptions } from "./box.ts";
-import { exists } from "./test.ts";
+import { exists, until } from "./test.ts";
 
 export type Paths = Readonly<Record<string, string>>;
 
@@ -61,4 +61,24 @@ export async function runcPaths(box: Box): Promise<Paths> {
   const { status, stderr } = await box.other("runc", ["create", `${box.id}-runc`]);
   assert.equal(status, 0, stderr);
   return cgroupPaths({ root: `${box.directory}/other-state`, id: `${box.id}-runc` });
+}
+
+/**
+ * Dissolves v1 hierarchies that someone mounted and unmounted again: the kernel keeps one whose cgroups were not gone yet
+ * until the next time. It takes controllers away from cgroup v2, and containerd reads no statistics while one is listed.
+ */
+export async function dissolveHierarchies(): Promise<void> {
+  const mounted = Deno.readTextFileSync("/proc/self/mountinfo").split("\n").filter((line) =>
+    line.includes(" - cgroup ")
+  );
+  const unmounted = () =>
+    Deno.readTextFileSync("/proc/self/cgroup").split("\n").map((line) => line.split(":")[1] ?? "")
+      .filter((controllers) => controllers !== "" && !mounted.some((line) => line.endsWith(`,${controllers}`)));
+  await until("no hierarchy is left that is not mounted", async () => {
+    for (const controllers of unmounted()) {
+      const script = 'd=$(mktemp -d); mount -t cgroup -o "$1" none "$d" && umount "$d"; rmdir "$d"';
+      await new Deno.Command("unshare", { args: ["--mount", "sh", "-c", script, "sh", controllers] }).output();
+    }
+    return unmounted().length === 0;
+  });
 }

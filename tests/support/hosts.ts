@@ -1,8 +1,8 @@
 /** containerd, and dockerd upon it, in a temporary directory: their own state, sockets and cgroup. */
 import { newId } from "./box.ts";
 import { Daemon, sweep } from "./daemon.ts";
-import { makeImage } from "./image.ts";
-import { run, RUNK } from "./runk.ts";
+import { makeImage, PAUSE } from "./image.ts";
+import { type Result, run, RUNK } from "./runk.ts";
 import type { Side } from "./side_by_side.ts";
 import { which } from "./test.ts";
 
@@ -69,21 +69,32 @@ export class ClientHost {
   }
 }
 
-/** A containerd without CRI. */
+/** A containerd: Debian's, or the one whose programs are in a directory. */
+export interface ContainerdOptions {
+  readonly programs?: string | undefined;
+  /** With the plugin that Kubernetes talks to. */
+  readonly hasCri?: boolean;
+}
+
 export class Containerd {
   readonly host: ClientHost;
   readonly socket: string;
+  /** With its ctr in front. */
+  readonly path: string;
   #daemon: Daemon | undefined;
 
-  private constructor(host: ClientHost) {
+  private constructor(host: ClientHost, path: string) {
     this.host = host;
     this.socket = `${host.directory}/containerd.sock`;
+    this.path = path;
   }
 
-  static async start(host: ClientHost): Promise<Containerd> {
-    const containerd = new Containerd(host);
+  static async start(host: ClientHost, { programs, hasCri = false }: ContainerdOptions = {}): Promise<Containerd> {
+    const path = `${Deno.env.get("PATH")}:/usr/sbin:/sbin`;
+    const containerd = new Containerd(host, programs === undefined ? path : `${programs}:${path}`);
     const { directory } = host;
-    const disabled = ["grpc.v1.cri", "internal.v1.opt", ...snapshotters].map((name) => `"io.containerd.${name}"`);
+    const disabled = [...(hasCri ? [] : ["grpc.v1.cri"]), "internal.v1.opt", "nri.v1.nri", ...snapshotters]
+      .map((name) => `"io.containerd.${name}"`);
     await Deno.writeTextFile(
       `${directory}/containerd.toml`,
       `version = 2
@@ -94,7 +105,7 @@ disabled_plugins = [${disabled.join(", ")}]
 address = "${containerd.socket}"
 [ttrpc]
 address = "${containerd.socket}.ttrpc"
-`,
+${hasCri ? criConfig(host) : ""}`,
     );
     await containerd.restart();
     return containerd;
@@ -105,13 +116,39 @@ address = "${containerd.socket}.ttrpc"
     this.#daemon = await Daemon.start({
       program: "containerd",
       args: ["-c", `${this.host.directory}/containerd.toml`],
+      env: { PATH: this.path },
       log: `${this.host.directory}/containerd.log`,
-      isReady: async () => (await run("ctr", ["-a", this.socket, "version"])).status === 0,
+      isReady: async () => (await this.ctr("version")).status === 0,
     });
   }
 
+  ctr = (...args: string[]): Promise<Result> =>
+    run("ctr", ["--address", this.socket, ...args], { env: { PATH: this.path } });
+
   stop = (): Promise<void> => this.#daemon!.stop();
   kill = (): Promise<void> => this.#daemon!.kill();
+}
+
+/**
+ * What CRI needs here: an image of its own for what holds a pod together, no attempt to lower oom_score_adj where the
+ * machine forbids it, no directories of the machine's.
+ */
+function criConfig({ directory, runtimes }: ClientHost): string {
+  const plugin = 'plugins."io.containerd.grpc.v1.cri"';
+  const runtime = (name: "runc" | "runk") => `
+[${plugin}.containerd.runtimes.${name}]
+runtime_type = "io.containerd.runc.v2"
+[${plugin}.containerd.runtimes.${name}.options]
+BinaryName = "${runtimes[name]}"
+Root = "${directory}/runtime-root"
+`;
+  return `
+[${plugin}]
+sandbox_image = "${PAUSE}"
+restrict_oom_score_adj = true
+[${plugin}.cni]
+conf_dir = "${directory}/cni"
+${runtime("runc")}${runtime("runk")}`;
 }
 
 const snapshotters = ["btrfs", "zfs", "devmapper", "aufs"].map((name) => `snapshotter.v1.${name}`);

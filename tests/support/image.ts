@@ -2,10 +2,21 @@
 import { makeRootfs } from "./box.ts";
 
 export const IMAGE = "docker.io/library/box:latest";
+/** The same, but what it runs stays: for what holds a pod together. */
+export const PAUSE = "docker.io/library/pause:latest";
 
-/** Writes DIRECTORY/image.tar. @returns its path */
-export async function makeImage(directory: string): Promise<string> {
-  const work = `${directory}/image`;
+export interface ImageOptions {
+  readonly tag?: string;
+  readonly command?: readonly string[];
+}
+
+/** Writes an archive of one image into a directory. @returns its path */
+export async function makeImage(
+  directory: string,
+  { tag = IMAGE, command = ["sh"] }: ImageOptions = {},
+): Promise<string> {
+  const name = tag === IMAGE ? "image" : /(\w+):/.exec(tag)![1]!;
+  const work = `${directory}/${name}`;
   makeRootfs(`${work}/rootfs`);
   await tar(`${work}/layer.tar`, `${work}/rootfs`, ".");
   const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(`${work}/layer.tar`));
@@ -13,16 +24,16 @@ export async function makeImage(directory: string): Promise<string> {
   const config = {
     architecture: Deno.build.arch === "x86_64" ? "amd64" : "arm64",
     os: "linux",
-    config: { Env: ["PATH=/bin"], Cmd: ["sh"] },
+    config: { Env: ["PATH=/bin"], Cmd: command },
     rootfs: { type: "layers", diff_ids: [`sha256:${hex}`] },
     history: [{ created_by: "busybox" }],
   };
   await Deno.writeTextFile(`${work}/config.json`, JSON.stringify(config));
-  const manifest = [{ Config: "config.json", RepoTags: [IMAGE], Layers: ["layer.tar"] }];
+  const manifest = [{ Config: "config.json", RepoTags: [tag], Layers: ["layer.tar"] }];
   await Deno.writeTextFile(`${work}/manifest.json`, JSON.stringify(manifest));
-  await tar(`${directory}/image.tar`, work, "config.json", "manifest.json", "layer.tar");
+  await tar(`${directory}/${name}.tar`, work, "config.json", "manifest.json", "layer.tar");
   await Deno.remove(work, { recursive: true });
-  return `${directory}/image.tar`;
+  return `${directory}/${name}.tar`;
 }
 
 async function tar(archive: string, directory: string, ...names: string[]): Promise<void> {
