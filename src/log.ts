@@ -6,6 +6,7 @@ export type Level = "debug" | "info" | "warning" | "error" | "fatal";
 export interface Log {
   /** Where lines go besides being asked for by path: a file other than standard error. */
   readonly toFile: boolean;
+  /** What cannot be written is lost: neither a full disk nor a closed pipe under the log fails what is logged. */
   write(level: Level, message: string): void;
 }
 
@@ -30,6 +31,7 @@ export function openLog({ path, format, debug }: LogOptions): Log {
       throw new RunkError(describeFileError("open", path, error));
     }
   }
+  let isLost = false;
   return {
     toFile: file !== undefined,
     write(level, message) {
@@ -40,10 +42,27 @@ export function openLog({ path, format, debug }: LogOptions): Log {
         : isTerminal
         ? terminalLine(level, message)
         : textLine(level, message);
-      const bytes = new TextEncoder().encode(line + "\n");
-      (file ?? Deno.stderr).writeSync(bytes);
+      try {
+        writeLine(file ?? Deno.stderr, line);
+      } catch (error) {
+        if (file === undefined || isLost) return;
+        isLost = true;
+        tell(describeFileError("cannot write to the log", path, error));
+      }
     },
   };
+}
+
+const writeLine = (file: { writeSync(bytes: Uint8Array): number }, line: string): void =>
+  void file.writeSync(new TextEncoder().encode(line + "\n"));
+
+/** A line on standard error; whoever has closed that hears nothing. */
+export function tell(line: string): void {
+  try {
+    writeLine(Deno.stderr, line);
+  } catch {
+    // nobody is left to tell
+  }
 }
 
 const textLine = (level: Level, message: string) => `time="${timestamp()}" level=${level} msg=${quoted(message)}`;
@@ -53,9 +72,9 @@ const jsonLine = (level: Level, message: string) =>
 const unicode = (char: string) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0");
 
 const COLOURS: Record<Level, number> = { debug: 37, info: 36, warning: 33, error: 31, fatal: 31 };
-const started = Date.now();
+const started = performance.now();
 function terminalLine(level: Level, message: string): string {
-  const seconds = String(Math.floor((Date.now() - started) / 1000)).padStart(4, "0");
+  const seconds = String(Math.floor((performance.now() - started) / 1000)).padStart(4, "0");
   return `\x1b[${COLOURS[level]}m${level.slice(0, 4).toUpperCase()}\x1b[0m[${seconds}] ${message.padEnd(44)} `;
 }
 

@@ -34,9 +34,9 @@ const KILL_PATIENCE = 10_000;
 export async function killAll(paths: CgroupPaths = {}): Promise<void> {
   const directory = processDirectory(paths);
   if (directory === undefined) return;
-  const end = Date.now() + KILL_PATIENCE;
+  const end = performance.now() + KILL_PATIENCE;
   for (let wait = FIRST_PAUSE; pidsBelow(directory).length > 0; wait = Math.min(2 * wait, LONGEST_PAUSE)) {
-    if (Date.now() > end) {
+    if (performance.now() > end) {
       throw new RunkError(`processes in ${directory} will not die: ${pidsBelow(directory).join(", ")}`);
     }
     if (paths[""] !== undefined) writeIfThere(`${paths[""]}/cgroup.kill`, "1");

@@ -1,6 +1,6 @@
 /** The command line: global options, the command, and the one place that reports an error and chooses the exit status. */
 import { errorChain, RunkError, UsageError } from "../errors.ts";
-import { type Log, openLog } from "../log.ts";
+import { type Log, openLog, tell } from "../log.ts";
 import type { Runtime } from "../container/runtime.ts";
 import { cgroupManager, type Command, type Context } from "./command.ts";
 import { type Flag, type Options, parseFlags } from "./flags.ts";
@@ -120,7 +120,7 @@ function print(text: string): 0 {
 /** The error goes to the log; where that is a file, people still see it on standard error. */
 function report(log: Log, message: string): void {
   log.write("error", message);
-  if (log.toFile) Deno.stderr.writeSync(new TextEncoder().encode(message + "\n"));
+  if (log.toFile) tell(message);
 }
 
 function checkOperands(

@@ -27,17 +27,17 @@ export async function* events(runtime: Runtime, id: string, interval: number): A
   using oom = await watchOom(paths);
   using init = openInit(record);
   const hasEnded = async () => init === undefined || (await runtime.poll([{ fd: init.number }], 0))[0];
-  let next = Date.now() + interval;
+  let next = performance.now() + interval;
   for (;;) {
     // A first process that has ended would be ready each time.
     const isAlive = !(await hasEnded());
     const waiting = [{ fd: oom.fd }, ...(isAlive ? [{ fd: init!.number }] : [])];
-    await runtime.poll(waiting, Math.max(next - Date.now(), 0));
+    await runtime.poll(waiting, Math.max(next - performance.now(), 0));
     const { count, ended } = oom.read();
     for (let i = 0; i < count; i++) yield { type: "oom" };
     if (ended || (await hasEnded() && isEmpty(paths))) return;
-    if (Date.now() < next) continue;
-    next = Date.now() + interval;
+    if (performance.now() < next) continue;
+    next = performance.now() + interval;
     yield { type: "stats", stats: await readStats(paths) };
   }
 }

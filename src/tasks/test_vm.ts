@@ -28,7 +28,11 @@ const GUESTS: readonly Guest[] = [
     name: "cgroup2",
     kernelArguments: "cgroup_no_v1=all init=/sbin/plain-init",
     core: ["tests/vm/cgroup2_test.ts"],
-    all: ["tests/vm/cgroup2_test.ts", ...INTEGRATION.map((name) => `tests/integration/${name}_test.ts`)],
+    all: [
+      "tests/vm/cgroup2_test.ts",
+      "tests/vm/clock_test.ts",
+      ...INTEGRATION.map((name) => `tests/integration/${name}_test.ts`),
+    ],
   },
   {
     name: "systemd",

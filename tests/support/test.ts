@@ -66,11 +66,11 @@ const PATIENCE = Number(Deno.env.get("RUNK_PATIENCE") ?? 1);
 
 /** Waits until `condition` gives something truthy; an error that names `what` when it never does. */
 export async function until<T>(what: string, condition: () => T | Promise<T>, patience = 20_000): Promise<T> {
-  const end = Date.now() + PATIENCE * patience;
+  const end = performance.now() + PATIENCE * patience;
   for (;;) {
     const value = await condition();
     if (value) return value;
-    if (Date.now() > end) throw new Error(`waited ${PATIENCE * patience} ms in vain: ${what}`);
+    if (performance.now() > end) throw new Error(`waited ${PATIENCE * patience} ms in vain: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
