@@ -3,6 +3,7 @@ import { MS } from "../abi/flags.ts";
 import type { Warn } from "./checks.ts";
 import { cleanPath } from "./clean_path.ts";
 import { wrong } from "./errors.ts";
+import { idsOfMount } from "./mount_ids.ts";
 import { MAY_COVER_PROC, type MountOptions, parseMountOptions } from "./mount_options.ts";
 import type { IdMappings, Mount, Spec } from "./schema.ts";
 
@@ -61,23 +62,23 @@ function checkOwnOptions({ type }: Mount, options: MountOptions, path: string, w
   }
 }
 
-function checkIdMappings({ linux }: Spec, mount: Mount, { flags, idmap }: MountOptions, path: string): void {
-  const { uidMappings = [], gidMappings = [] } = mount;
-  const hasOwn = uidMappings.length + gidMappings.length > 0;
-  if (!hasOwn && idmap === "") return;
-  if ((flags & MS.BIND) === 0) wrong("id-mapped mounts are only supported for bind-mounts", path);
-  const user = linux?.namespaces?.find(({ type }) => type === "user");
-  const lists = hasOwn || user === undefined
-    ? { uidMappings, gidMappings }
-    : { uidMappings: linux?.uidMappings ?? [], gidMappings: linux?.gidMappings ?? [] };
+function checkIdMappings({ linux = {} }: Spec, mount: Mount, options: MountOptions, path: string): void {
+  const own = idsOfMount(mount, options, linux, path);
+  if (own === undefined && options.idmap === "") return;
+  if ((options.flags & MS.BIND) === 0) wrong("id-mapped mounts are only supported for bind-mounts", path);
+  const user = linux.namespaces?.find(({ type }) => type === "user");
+  const { uidMappings = [], gidMappings = [] } = user === undefined ? {} : linux;
   // The mappings of the user namespace that the container joins are that namespace's own.
-  if (!hasOwn && user?.path) return;
-  for (const [key, list] of Object.entries(lists)) {
-    if (list.length === 0) wrong("id-mapped mounts must have both uid and gid mappings specified", `${path}/${key}`);
-    checkRanges(list, `${path}/${key}`);
+  if (own === undefined && user?.path) return;
+  for (const [key, list] of Object.entries(own ?? { uidMappings, gidMappings })) {
+    const place = options.idMappings === undefined ? `${path}/${key}` : `${path}/${IN_OPTION}`;
+    if (list.length === 0) wrong("id-mapped mounts must have both uid and gid mappings specified", place);
+    checkRanges(list, place);
   }
 }
 
+/** Where mappings are that have no place of their own in the config. */
+const IN_OPTION = "options";
 const IDS = 2 ** 32;
 /** The kernel's limit on the lines of an id map. */
 const RANGES_MAX = 340;
@@ -86,7 +87,7 @@ const RANGES_MAX = 340;
 function checkRanges(list: IdMappings, path: string): void {
   if (list.length > RANGES_MAX) wrong(`${list.length} ranges of ids: the kernel takes ${RANGES_MAX}`, path);
   list.forEach((range, i) => {
-    const at = `${path}/${i}`;
+    const at = path.endsWith(`/${IN_OPTION}`) ? path : `${path}/${i}`;
     if (range.size === 0) wrong("a range of ids is empty", at);
     if (range.containerID + range.size > IDS || range.hostID + range.size > IDS) {
       wrong("a range of ids is too long", at);

@@ -16,6 +16,8 @@ export interface MountOptions {
   readonly copyUp: boolean;
   /** "idmap" or "ridmap" was given. */
   readonly idmap: "" | "idmap" | "ridmap";
+  /** What was given with it: the mappings of "idmap=uids=0-1000-10;gids=0-1000-10", as with crun. */
+  readonly idMappings?: string;
   /** A source that is a symlink is made anew at the destination ("copy-symlink", as with crun). */
   readonly copySymlink: boolean;
   /** A symlink at the end of the source, or of the destination, is what is mounted, or mounted on ("src-nofollow", "dest-nofollow"). */
@@ -125,6 +127,7 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
   let isRecursive = false;
   const own = { copyUp: false, copySymlink: false, sourceNoFollow: false, destinationNoFollow: false };
   let idmap: MountOptions["idmap"] = "";
+  let ids: Pick<MountOptions, "idMappings"> = {};
   const propagation: number[] = [];
   const data: string[] = [];
   for (const option of options) {
@@ -149,11 +152,23 @@ export function parseMountOptions(options: readonly string[]): MountOptions {
       own[byRuntime] = true;
     } else if (option === "idmap" || option === "ridmap") {
       idmap = option;
+    } else if (/^r?idmap=/.test(option)) {
+      idmap = option.startsWith("r") ? "ridmap" : "idmap";
+      ids = { idMappings: option.slice(option.indexOf("=") + 1) };
     } else if (option !== "") {
       data.push(option);
     }
   }
-  return { flags, cleared, propagation, recursive: isRecursive ? { set, clear } : undefined, ...own, idmap, data };
+  return {
+    flags,
+    cleared,
+    propagation,
+    recursive: isRecursive ? { set, clear } : undefined,
+    ...own,
+    idmap,
+    ...ids,
+    data,
+  };
 }
 
 /** MS_* flags as attributes of a new mount. */

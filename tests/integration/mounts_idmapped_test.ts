@@ -46,6 +46,31 @@ test(
 );
 
 test(
+  "an option has mappings of its own, as with crun, which may be relative to the container's user namespace",
+  NEEDS,
+  () =>
+    onDisk(async (tree) => {
+      const ids = async (inUserNamespace: boolean, ...options: string[]) =>
+        (await owners(tree, ["rbind", ...options], undefined, inUserNamespace)).split("\n").slice(0, 4)
+          .map((line) => line.split(" ")[1]);
+      const list = "0-0-1000#1000-5000-5000";
+      assert.deepEqual(await ids(false, `idmap=uids=${list};gids=${list}`), [
+        ...["5000:6000", "5000:6000"],
+        ...["0:0", "1000:2000"],
+      ]);
+      assert.deepEqual(await ids(false, `ridmap=gids=${list};uids=${list}`), [
+        ...["5000:6000", "5000:6000"],
+        ...["0:0", "5000:6000"],
+      ]);
+      const relative = "@0-0-1000#@1000-5000-5000";
+      assert.deepEqual(await ids(true, `ridmap=uids=${relative};gids=${relative}`), [
+        ...["5000:6000", "5000:6000"],
+        ...["0:0", "5000:6000"],
+      ]);
+    }),
+);
+
+test(
   "an id-mapped mount without mappings takes those of the container's user namespace",
   NEEDS,
   () =>

@@ -3,6 +3,7 @@ import { AT, AT_FDCWD, CLONE, MOUNT_ATTR, P, SIGINFO_SIZE, W } from "../../abi/f
 import { E } from "../../abi/errno.ts";
 import { SIG } from "../../abi/names.ts";
 import { RunkError } from "../../errors.ts";
+import { idsOfMount } from "../../spec/mount_ids.ts";
 import type { IdMappings } from "../../spec/schema.ts";
 import { size, slot, text } from "../builder.ts";
 import type { Recipe } from "../recipe.ts";
@@ -45,16 +46,16 @@ export function mapMountIds(recipe: Recipe, entry: MountEntry, tree: string): vo
 }
 
 /** Slot with the user namespace for a mount: the one that the container joins, or one made of the mappings. */
-function userNamespace(recipe: Recipe, { mount, index }: MountEntry): string {
+function userNamespace(recipe: Recipe, { mount, options, index }: MountEntry): string {
   const { host, namespaces, spec } = recipe;
-  const { uidMappings = [], gidMappings = [] } = mount;
-  const hasOwn = uidMappings.length > 0 || gidMappings.length > 0;
-  if (!hasOwn && namespaces.get("user")?.path !== undefined) return joined("user");
-  const uids = mapText(hasOwn ? uidMappings : spec.linux?.uidMappings ?? []);
-  const gids = mapText(hasOwn ? gidMappings : spec.linux?.gidMappings ?? []);
+  const path = `/mounts/${index}`;
+  const own = idsOfMount(mount, options, spec.linux ?? {}, path);
+  if (own === undefined && namespaces.get("user")?.path !== undefined) return joined("user");
+  const { uidMappings = [], gidMappings = [] } = own ?? spec.linux ?? {};
+  const [uids, gids] = [mapText(uidMappings), mapText(gidMappings)];
   const name = `user namespace of ${uids}${gids}`.replaceAll("\n", ",");
   // One for all mounts with the same mappings.
-  if (!host.steps.some(({ out }) => out === name)) makeUserNamespace(recipe, name, uids, gids, `/mounts/${index}`);
+  if (!host.steps.some(({ out }) => out === name)) makeUserNamespace(recipe, name, uids, gids, path);
   return name;
 }
 

@@ -61,6 +61,9 @@ const MOUNTS: readonly [mount: Mount, path: string, words: RegExp][] = [
   [bind({ gidMappings: one }), "/mounts/0/uidMappings", /both uid and gid mappings/],
   [bind({ options: ["bind", "ridmap"] }), "/mounts/0/uidMappings", /both uid and gid mappings/],
   [bind({ uidMappings: [range(0, 1, 0)], gidMappings: one }), "/mounts/0/uidMappings/0", /range of ids is empty/],
+  [bind({ options: ["bind", "idmap=uids=0-1-1"] }), "/mounts/0/options", /both uid and gid mappings/],
+  [bind({ options: ["bind", "idmap=uids=0-1-0;gids=0-1-1"] }), "/mounts/0/options", /range of ids is empty/],
+  [{ destination: "/a", type: "tmpfs", options: ["idmap=uids=0-0-1"] }, "/mounts/0", /only supported for bind-mounts/],
   [bind({ uidMappings: one, gidMappings: [range(1, 2 ** 32 - 1, 2)] }), "/mounts/0/gidMappings/0", /too long/],
   [
     bind({ uidMappings: [range(0, 0, 9), range(5, 20, 1)], gidMappings: one }),
