@@ -6,7 +6,7 @@ import type { HostFacts } from "../host/facts.ts";
 import type { Hook, Process, Spec } from "../spec/schema.ts";
 import type { ExecRequest } from "./exec.ts";
 import { Parameters } from "./parameters.ts";
-import type { CreateRequest } from "./recipe.ts";
+import { type CreateRequest, insideRootfs, rootfsDirectory, rootfsPath, sourcePath } from "./recipe.ts";
 
 export interface Parameterized {
   readonly spec: Spec;
@@ -34,7 +34,10 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
   const shape: Record<string, unknown> = { ...spec };
   // Of the spec, but of no plan.
   delete shape.ociVersion;
-  if (typeof root?.path === "string") shape.root = { ...root, path: path(root.path) };
+  const bundle = path(request.bundle);
+  const inside = typeof root?.path === "string"
+    ? nameRootfs(spec as Spec, request, bundle, path, shape)
+    : () => undefined;
   if (spec.hostname && typeof spec.hostname === "string") shape.hostname = name(spec.hostname);
   if (spec.domainname && typeof spec.domainname === "string") shape.domainname = name(spec.domainname);
   if (process !== undefined && isObject(process)) {
@@ -51,9 +54,12 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
     shape.mounts = mounts.map((mount) => {
       const isBind = isObject(mount) && Array.isArray(mount.options) &&
         mount.options.some((option) => /^r?bind$/.test(option));
-      return isBind && typeof mount.source === "string" && mount.source !== ""
-        ? { ...mount, source: path(mount.source) }
-        : mount;
+      if (!isObject(mount)) return mount;
+      const destination = typeof mount.destination === "string" ? inside(mount.destination) : undefined;
+      const placed = destination === undefined ? mount : { ...mount, destination };
+      if (!isBind || typeof mount.source !== "string" || mount.source === "") return placed;
+      const source = inside(sourcePath(request.bundle, mount.source)) ?? path(mount.source);
+      return { ...placed, source };
     });
   }
   if (linux !== undefined && isObject(linux)) {
@@ -95,7 +101,7 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
     request: {
       ...request,
       id: name(request.id),
-      bundle: path(request.bundle),
+      bundle,
       stateDirectory: path(request.stateDirectory),
       cgroups: request.cgroups.map((directory) => ({
         ...directory,
@@ -107,6 +113,27 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
       environment: hasHooks ? texts(request.environment)! : [],
     },
     values: parameters.values,
+  };
+}
+
+/**
+ * Names the rootfs in a shape. What the result gives for a text that names a place in the rootfs from outside names the
+ * same place with the parameters: such places are treated otherwise than others.
+ */
+function nameRootfs(
+  spec: Spec,
+  request: CreateRequest,
+  bundle: string,
+  name: (path: string) => string,
+  shape: Record<string, unknown>,
+): (path: string) => string | undefined {
+  const rootfs = rootfsPath({ spec, request });
+  const root = { ...spec.root, path: name(spec.root!.path) };
+  shape.root = root;
+  const nameless = rootfsDirectory({ spec: { root } as Spec, request: { bundle } });
+  return (path) => {
+    const place = insideRootfs(rootfs, path);
+    return place === undefined ? undefined : nameless + place;
   };
 }
 

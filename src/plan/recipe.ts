@@ -3,6 +3,7 @@ import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import type { CgroupDirectory } from "../cgroup/paths.ts";
 import type { HostFacts } from "../host/facts.ts";
 import type { RuntimeAnnotations } from "../spec/annotations.ts";
+import { cleanPath } from "../spec/clean_path.ts";
 import type { Spec } from "../spec/schema.ts";
 import type { Lane, PlanBuilder } from "./builder.ts";
 
@@ -118,6 +119,24 @@ export function rootfsDirectory({ spec, request }: { spec: Spec; request: { bund
   const path = spec.root?.path ?? "";
   return path.startsWith("/") ? path : `${request.bundle}/${path}`;
 }
+
+/**
+ * The path inside the rootfs of a place that a text names from outside: "/bundle/rootfs/a" -> "/a"; undefined for other
+ * places. runc mounts the rootfs at its own path, where earlier mounts of the container are seen.
+ * @param rootfs clean, as rootfsPath gives it
+ */
+export function insideRootfs(rootfs: string, path: string): string | undefined {
+  const clean = /\/[./]/.test(path) ? cleanPath(path) : path;
+  if (clean === rootfs) return "/";
+  return clean.startsWith(rootfs + "/") ? clean.slice(rootfs.length) : undefined;
+}
+
+/** The rootfs's path for insideRootfs. */
+export const rootfsPath = (recipe: Parameters<typeof rootfsDirectory>[0]): string => cleanPath(rootfsDirectory(recipe));
+
+/** The absolute path of a bind mount's source. */
+export const sourcePath = (bundle: string, source: string): string =>
+  source.startsWith("/") ? source : `${bundle}/${source}`;
 
 /** Length of a text in bytes. */
 export const byteLength = (text: string): number => encoder.encode(text).length;

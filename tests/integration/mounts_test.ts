@@ -175,3 +175,67 @@ test(
     assert.equal(odd, "7251\nmode=7251\n");
   },
 );
+
+/** A tree of mounts in which later sources are what earlier mounts of the container have made. */
+const inOrder = (user: boolean, idmap: boolean): Setting => ({
+  setup: async ({ directory }) => {
+    await sh(
+      `cd ${directory}; for i in a/x b/y c/z; do mkdir -p src/$i; echo from $i > src/$i/file; done
+      ln -s b src/link; chmod 700 src; mkdir -p rootfs/mnt rootfs/final`,
+    );
+  },
+  config: (c, { directory, rootfs }) => {
+    if (user) withUserNamespace(c);
+    const ids = [{ containerID: 0, hostID: 100000, size: 65536 }];
+    const entry = (source: string, destination: string) => ({
+      ...bind(source, destination, "rbind", "rprivate"),
+      ...(idmap && source.startsWith("rootfs") ? { uidMappings: ids, gidMappings: ids } : {}),
+    });
+    c.root.readonly = false;
+    add(
+      entry(`${directory}/src/a`, "/mnt"),
+      entry("src/link", "/mnt/x"),
+      entry(`${directory}/src/c`, "/mnt/x/y"),
+      entry("rootfs/mnt/x", `${rootfs}/mnt/x/y/z`),
+      entry("rootfs/mnt", `${rootfs}/final`),
+    )(c);
+  },
+});
+for (const user of [false, true]) {
+  for (const idmap of [false, true]) {
+    test(
+      `sources that earlier mounts make are found when it is their turn${user ? ", in a user namespace" : ""}${
+        idmap ? ", with ids mapped" : ""
+      }`,
+      NEEDS,
+      async () => {
+        const script = "cat /final/x/y/z/y/z/file; stat -c %u /final /final/x";
+        // Root of the host is id 0, or no one's in a user namespace; the mapped mount alone is 100000's of the host.
+        const [plain, mapped] = user ? ["65534", "0"] : ["0", "100000"];
+        assert.equal(await seen(script, inOrder(user, idmap)), `from c/z\n${idmap ? mapped : plain}\n${plain}\n`);
+      },
+    );
+  }
+}
+
+test("a source inside the rootfs is looked up in there: no symlink of the image leads it out", NEEDS, async () => {
+  const text = await seen("cat /tmp/file", {
+    setup: async (box) => {
+      await sources(box);
+      // Where the link leads to is there outside, and not inside.
+      await sh(
+        `ln -s ${box.directory}/tree ${box.rootfs}/away; ln -s /etc ${box.rootfs}/in; echo etc > ${box.rootfs}/etc/file`,
+      );
+    },
+    config: add(bind("rootfs/in", "/tmp")),
+  });
+  assert.equal(text, "etc\n");
+  const refused = await seen("true", {
+    setup: async (box) => {
+      await sources(box);
+      await sh(`ln -s ${box.directory}/tree ${box.rootfs}/away`);
+    },
+    config: add(bind("rootfs/away", "/tmp")),
+  }, 1);
+  assert.match(refused, /error mounting \\"rootfs\/away\\" .*openat2\(rootfs, \\"\/away\\", .*ENOENT.*\/mounts\/7\]/);
+});

@@ -1,35 +1,54 @@
 /**
- * Bind mounts. Their sources are opened before anything is mounted, and those of a user namespace's container on the host,
- * whose rights reach further; what is mounted is the very tree that was opened.
+ * Bind mounts. Their sources are opened before anything is mounted, those of a user namespace's container on the host,
+ * whose rights reach further, and only those inside the rootfs when it is their turn; what is mounted is the very tree
+ * that was opened.
  */
 import { AT, AT_FDCWD, FS_MAGIC, MS, OPEN_TREE, S, S_IFMT, STATX, STATX_FIELD, STATX_SIZE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import { type Lane, type PlanBuilder, slot, text } from "../builder.ts";
-import type { Recipe } from "../recipe.ts";
+import { type Recipe, sourcePath } from "../recipe.ts";
 import type { LaneName } from "../types.ts";
 import { components, makeMissing, type Making, openBeneath } from "./beneath.ts";
 import { mapMountIds } from "./idmapped_mounts.ts";
+import { lend, meet } from "./lanes.ts";
 import { attach, changeAttributes, mountEntries, type MountEntry, openDestination, refuseProcfs } from "./mounts.ts";
 import { setPropagation } from "./rootfs.ts";
 
 const sourceSlot = ({ index }: MountEntry) => `source ${index}`;
 const hostSourceSlot = ({ index }: MountEntry) => `host's source ${index}`;
-const bindMounts = (recipe: Recipe) => mountEntries(recipe).filter(({ isBind }) => isBind);
+/** Those whose sources are opened before the first mount. */
+const bindMounts = (recipe: Recipe) =>
+  mountEntries(recipe).filter(({ isBind, sourceInside }) => isBind && sourceInside === undefined);
 /** The text of a symlink that is to be made anew. */
 const linkBuffer = (lane: Lane, { index }: MountEntry) => lane.builder.buffer(`link ${index}`, LINK_SIZE);
 const LINK_SIZE = 4096;
 
-/** The absolute path of a bind mount's source. */
-function sourcePath({ request }: Recipe, { mount }: MountEntry): string {
-  const source = mount.source ?? "";
-  return source.startsWith("/") ? source : `${request.bundle}/${source}`;
-}
+const sourceOf = ({ request }: Recipe, { mount }: MountEntry) => text(sourcePath(request.bundle, mount.source ?? ""));
+const treeFlags = ({ options }: MountEntry) =>
+  OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | (options.flags & MS.REC ? AT.RECURSIVE : 0);
 
 function openTree(lane: Lane, recipe: Recipe, entry: MountEntry, options: Parameters<Lane["sys"]>[2]): void {
-  const { flags, sourceNoFollow } = entry.options;
-  const all = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | (flags & MS.REC ? AT.RECURSIVE : 0) |
-    (sourceNoFollow ? AT.SYMLINK_NOFOLLOW : 0);
-  lane.sys("open_tree", [AT_FDCWD, text(sourcePath(recipe, entry)), all], options);
+  const flags = treeFlags(entry) | (entry.options.sourceNoFollow ? AT.SYMLINK_NOFOLLOW : 0);
+  lane.sys("open_tree", [AT_FDCWD, sourceOf(recipe, entry), flags], options);
+}
+
+/**
+ * Both lanes, when it is the mount's turn: a source inside the rootfs, with what is mounted there by now. It is looked up
+ * as destinations are: no symlink of the image leads it out.
+ */
+function openSourceInside(recipe: Recipe, entry: MountEntry, place: string): void {
+  const { box } = recipe;
+  openBeneath(box, slot("rootfs"), text(place), entry.options.sourceNoFollow ? "itself" : "any", { out: "place" });
+  const source = sourceSlot(entry);
+  box.sys("open_tree", [slot("place"), text(""), treeFlags(entry) | AT.EMPTY_PATH], { out: source }).close("place");
+  if (!isIdmapped(entry)) return;
+  const name = `source ${entry.index} mapped`;
+  recipe.host.task(entry.task.why, { path: entry.task.path!, error: entry.task.error! });
+  lend(recipe, source, hostSourceSlot(entry), `source ${entry.index} found`);
+  mapMountIds(recipe, entry, hostSourceSlot(entry));
+  recipe.host.close(hostSourceSlot(entry));
+  meet(recipe, "host", name);
+  box.task(entry.task.why, { path: entry.task.path!, error: entry.task.error! });
 }
 
 /** A container with a user namespace may not be able to reach a source that the caller can. */
@@ -85,7 +104,7 @@ export function openSources(recipe: Recipe): void {
  * container's process inherits.
  */
 function readLink(host: Lane, recipe: Recipe, entry: MountEntry, isLink: string): void {
-  const path = text(sourcePath(recipe, entry));
+  const path = sourceOf(recipe, entry);
   const link = linkBuffer(host, entry);
   host.sys("readlinkat", [AT_FDCWD, path, link, LINK_SIZE - 1], { out: "length", tolerate: [E.INVAL] });
   jumpIfLink(host, entry, "!=", isLink);
@@ -103,6 +122,7 @@ export function mountBind(recipe: Recipe, entry: MountEntry): void {
   const source = sourceSlot(entry);
   const done = b.unique("mounted");
   if (options.copySymlink) copyLink(box, entry, done);
+  if (entry.sourceInside !== undefined) openSourceInside(recipe, entry, entry.sourceInside);
   openDestination(box, entry, "any", () => makeTarget(box, entry, source));
   if (destination === "/proc") requireProcfs(box, entry, source);
   else refuseProcfs(box, entry);

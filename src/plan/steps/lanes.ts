@@ -127,3 +127,15 @@ export function meet({ b, host, box }: Lanes, from: "host" | "container", name: 
   const error = from === "host" ? "the host lane has ended" : "the container's process has ended early";
   receiver.fail(error, { left: slot("met"), is: "==", right: 0 });
 }
+
+/**
+ * The container's process tells the host lane the number of its descriptor in slot `from`; the host lane takes the same
+ * one into its slot `to`. Both wait for no answer: see meet().
+ */
+export function lend({ b, host, box }: Lanes, from: string, to: string, name: string): void {
+  const [number, inbox] = [b.buffer(from, 8), b.buffer("host inbox", 8)];
+  box.store(4, slot(from), number).sys("write", [slot("container's end"), number, 4], { sync: name });
+  host.sys("recvfrom", [slot("host's end"), inbox, 4, 0, 0, 0], { out: "met", sync: name });
+  host.fail("the container's process has ended early", { left: slot("met"), is: "==", right: 0 });
+  host.load(from, 4, inbox).sys("pidfd_getfd", [slot("pidfd"), slot(from), 0], { out: to });
+}

@@ -1,6 +1,6 @@
 /**
- * The mounts of config.json, in order. Sources of bind mounts are opened before anything is mounted; a destination is
- * found beneath the rootfs's descriptor and mounted on through its own; nothing is looked up twice.
+ * The mounts of config.json, in order. Sources of bind mounts are opened before anything is mounted, those that are places
+ * in the rootfs when it is their turn, as an earlier mount may have made them; a destination is found beneath the rootfs's descriptor and mounted on through its own; nothing is looked up twice.
  */
 import { AT, AT_FDCWD, FS_MAGIC, FSCONFIG, FSPICK, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
@@ -15,7 +15,7 @@ import {
   parseMountOptions,
   superblockFlags,
 } from "../../spec/mount_options.ts";
-import { byteLength, isNew, type Recipe } from "../recipe.ts";
+import { byteLength, insideRootfs, isNew, type Recipe, rootfsPath, sourcePath } from "../recipe.ts";
 import type { Task } from "../types.ts";
 import { makeMissing, openBeneath } from "./beneath.ts";
 import { mountBind } from "./bind_mounts.ts";
@@ -46,11 +46,20 @@ export interface MountEntry {
   readonly isBind: boolean;
   readonly index: number;
   readonly task: Task;
-  /** The destination, absolute and clean. */
+  /** The destination inside the rootfs, absolute and clean. */
   readonly destination: string;
+  /** The source's path inside the rootfs, where it is a place in there. */
+  readonly sourceInside: string | undefined;
 }
 
-export function mountEntries({ spec }: Pick<Recipe, "spec">): MountEntry[] {
+export function mountEntries({ spec, request }: Pick<Recipe, "spec" | "request">): MountEntry[] {
+  // A container that runs already has no rootfs to be seen from outside.
+  const rootfs = spec.root === undefined ? undefined : rootfsPath({ spec, request });
+  const inside = (path: string) => (rootfs === undefined ? undefined : insideRootfs(rootfs, path));
+  const destinationOf = ({ destination }: Mount) => {
+    const place = inside(destination) ?? "/";
+    return cleanPath(place === "/" ? "/" + destination : place);
+  };
   return (spec.mounts ?? []).map((mount, index) => {
     const options = parseMountOptions(mount.options ?? []);
     const isBind = (options.flags & MS.BIND) !== 0;
@@ -60,7 +69,10 @@ export function mountEntries({ spec }: Pick<Recipe, "spec">): MountEntry[] {
       options,
       isBind,
       index,
-      destination: cleanPath("/" + mount.destination),
+      destination: destinationOf(mount),
+      sourceInside: isBind && mount.source && !options.copySymlink
+        ? inside(sourcePath(request.bundle, mount.source))
+        : undefined,
       task: {
         why: `mount ${type} ${JSON.stringify(mount.source ?? "")} on ${JSON.stringify(mount.destination)}`,
         path: `/mounts/${index}`,

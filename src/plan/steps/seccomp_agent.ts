@@ -9,7 +9,7 @@ import { OCI_VERSION } from "../../spec/version.ts";
 import { bytes, json, jsonSize, slot, text } from "../builder.ts";
 import type { Operand } from "../types.ts";
 import type { HookState } from "./hooks.ts";
-import type { Lanes } from "./lanes.ts";
+import { type Lanes, lend } from "./lanes.ts";
 
 const PATH = "/linux/seccomp/listenerPath";
 const MSGHDR_SIZE = 56;
@@ -31,20 +31,9 @@ export interface AgentState extends HookState {
  */
 export function introduceToAgent(lanes: Lanes, profile: Seccomp, state: AgentState): void {
   const { b, host, box } = lanes;
-  const number = b.buffer("notifications", 8);
-  box.task("tell the host lane which descriptor is the agent's", { path: PATH }).store(
-    4,
-    slot("notifications"),
-    number,
-  );
-  box.sys("write", [slot("container's end"), number, 4], { sync: "filter loaded" });
-
-  const inbox = b.buffer("host inbox", 8);
+  box.task("tell the host lane which descriptor is the agent's", { path: PATH });
   host.task("take the descriptor for the agent from the container's process", { path: PATH });
-  host.sys("recvfrom", [slot("host's end"), inbox, 4, 0, 0, 0], { out: "met", sync: "filter loaded" });
-  host.fail("the container's process has ended early", { left: slot("met"), is: "==", right: 0 });
-  host.load("notifications", 4, inbox);
-  host.sys("pidfd_getfd", [slot("pidfd"), slot("notifications"), 0], { out: "agent's" });
+  lend(lanes, "notifications", "agent's", "filter loaded");
   host.sys("sendto", [slot("host's end"), text("."), 1, MSG.NOSIGNAL, 0, 0], { sync: "descriptor taken" });
   sendToAgent(lanes, profile, state);
 

@@ -85,7 +85,13 @@ test("whatever the names in a config are, its plan is the one that its shape giv
             args: ["sh", ...args],
             env: ["PATH=/bin", ...values.map((value, i) => `V${i}=${value}`)],
           },
-          mounts: [...spec.mounts ?? [], { destination: "/here", source, options: ["rbind"] }],
+          mounts: [
+            ...spec.mounts ?? [],
+            { destination: "/here", source, options: ["rbind"] },
+            // Places in the rootfs, named from outside.
+            { destination: `${root}/in`, source: `${root}/from`, options: ["bind"] },
+            { destination: "/all", source: `${root}/.`, options: ["rbind"] },
+          ],
           linux: { ...spec.linux, cgroupsPath },
         };
         compare(changed, host, { id, bundle, stateDirectory: `/run/runk/${id}` }, name);
@@ -93,6 +99,26 @@ test("whatever the names in a config are, its plan is the one that its shape giv
     ),
     { numRuns: 60 },
   );
+});
+
+test("a rootfs that the config names from its bundle is known in sources and destinations, too", [], () => {
+  const spec: Spec = {
+    ...bundleSpec("hello"),
+    root: { path: "./rootfs/" },
+    mounts: [
+      { destination: "/b/rootfs/in", source: "rootfs/a", options: ["bind"] },
+      { destination: "/x", source: "/b/./rootfs//a/../c", options: ["bind"] },
+      { destination: "/y", source: "rootfs-not", options: ["bind"] },
+    ],
+  };
+  compare(spec, "v1", { bundle: "/b" }, "inside");
+  const facts = factsOf();
+  const { steps } = planCreate(spec, facts, requestOf(spec, facts, { bundle: "/b" }));
+  const lookups = (call: string, argument: number) =>
+    steps.filter((step) => step.call === call && step.task.path?.startsWith("/mounts"))
+      .map(({ args }) => (args[argument] as { name: string }).name).filter((name) => name.startsWith("/"));
+  assert.deepEqual(lookups("open_tree", 1), ["/b/rootfs-not"]);
+  assert.deepEqual([...new Set(lookups("openat2", 1))], ["/a", "/in", "/c", "/x", "/y"]);
 });
 
 test("exec's plan linked from its shape is the plan made directly", [], () => {
