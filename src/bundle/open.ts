@@ -1,9 +1,9 @@
-/** The bundle: the only reader of config.json and process.json. */
+/** The bundle: the only reader of config.json. */
 import { osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
 
 /** No config that a client writes comes near this; a larger file is something else. */
-const CONFIG_MAX = 64 * 1024 * 1024;
+export const CONFIG_MAX = 64 * 1024 * 1024;
 
 /** A bundle's directory as an absolute path without symlinks, which names it in state and hooks. */
 export function bundleDirectory(path: string): string {
@@ -30,16 +30,8 @@ export function readConfig(bundle: string): string {
   }
 }
 
-/** The text of another JSON document that a command line names: a file, or what a pipe (/dev/fd/N) delivers. */
-export function readDocument(path: string): string {
-  try {
-    return Deno.statSync(path).isFile ? readLimited(path) : readStream(path);
-  } catch (error) {
-    throw error instanceof RunkError ? error : fileError("cannot read", path, error);
-  }
-}
-
-function readLimited(path: string): string {
+/** A file's text. @throws {RunkError} when it is no regular file, too large, or not UTF-8 */
+export function readLimited(path: string): string {
   const { size, isFile } = Deno.statSync(path);
   if (!isFile) throw new RunkError(`${path} is not a regular file`);
   if (size > CONFIG_MAX) throw new RunkError(`${path} has ${size} bytes; runk reads at most ${CONFIG_MAX}`);
@@ -55,22 +47,8 @@ function readLimited(path: string): string {
   return text;
 }
 
-function readStream(path: string): string {
-  using file = Deno.openSync(path);
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  const buffer = new Uint8Array(64 * 1024);
-  let text = "";
-  for (let size = 0;;) {
-    const length = file.readSync(buffer);
-    if (length === null) break;
-    size += length;
-    if (size > CONFIG_MAX) throw new RunkError(`${path} has no end; runk reads at most ${CONFIG_MAX} bytes`);
-    text += decoder.decode(buffer.subarray(0, length), { stream: true });
-  }
-  return text + decoder.decode();
-}
-
-function fileError(action: string, path: string, error: unknown): RunkError {
+/** Says what could not be done to a file, and why, in the kernel's words. */
+export function fileError(action: string, path: string, error: unknown): RunkError {
   const errno = osErrorNumber(error) ?? (error instanceof Deno.errors.NotFound ? E.NOENT : undefined);
   return new RunkError(`${action} ${path}: ${errno === undefined ? error : errnoText(errno)}`, { cause: undefined });
 }

@@ -76,3 +76,8 @@ export const controllerDirectory = (paths: CgroupPaths, controller: string): str
 
 const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/")) || "/";
 const join = (a: string, b: string) => cleanPath(a + "/" + b);
+
+/** The directory in which a container's processes are looked up: the devices controller's on v1, as in runc. */
+export function processDirectory(paths: CgroupPaths = {}): string | undefined {
+  return paths["devices"] ?? paths[""] ?? Object.values(paths)[0];
+}

@@ -2,7 +2,7 @@
 import { osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
 import { exists, isAbsent, readIfThere } from "../files.ts";
-import type { CgroupPaths } from "./paths.ts";
+import { type CgroupPaths, processDirectory } from "./paths.ts";
 
 /** Pids of a directory's cgroup and of those below it; none when it does not exist. */
 export function pidsBelow(directory: string): number[] {
@@ -11,11 +11,6 @@ export function pidsBelow(directory: string): number[] {
   const pids = own.split("\n").filter((line) => line !== "").map(Number);
   for (const child of childrenOf(directory)) pids.push(...pidsBelow(`${directory}/${child}`));
   return pids;
-}
-
-/** The directory in which a container's processes are looked up: the devices controller's on v1, as in runc. */
-export function processDirectory(paths: CgroupPaths = {}): string | undefined {
-  return paths["devices"] ?? paths[""] ?? Object.values(paths)[0];
 }
 
 /** Whether the cgroup from which a container's processes are known is there. */

@@ -1,5 +1,5 @@
 /** runk exec */
-import { readDocument } from "../bundle/open.ts";
+import { readDocument } from "../bundle/document.ts";
 import { exec } from "../container/exec.ts";
 import { changedProcess } from "../container/exec_process.ts";
 import { RunkError } from "../errors.ts";

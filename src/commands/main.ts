@@ -4,9 +4,8 @@ import { type Log, openLog, tell } from "../log.ts";
 import type { Runtime } from "../container/runtime.ts";
 import { cgroupManager, type Command, type Context } from "./command.ts";
 import { type Flag, type Options, parseFlags } from "./flags.ts";
-import { COMMANDS } from "./table.ts";
+import { findCommand } from "./table.ts";
 
-const UNKNOWN_COMMAND = 3;
 const FAILURE = 1;
 
 /** How the program was called decides what it is called, and where it keeps its state. */
@@ -64,14 +63,13 @@ export async function main(args: readonly string[], program: Program): Promise<n
   let isParsed = false;
   try {
     const { options: globals, operands: [name, ...rest] } = parseFlags(args, [...flags, VERSION], 0);
-    if (globals.bool("version")) return print(await versionText(program));
-    if (globals.bool("help") || name === undefined) return print(await appHelp(program, flags));
-    if (name === "help" || name === "h") return await help(program, flags, rest[0]);
-    const entry = COMMANDS.find((entry) => entry.name === name);
-    if (entry === undefined) throw new RunkError(`No help topic for '${name}'`, { exitCode: UNKNOWN_COMMAND });
-    ({ command } = await entry.load());
+    if (globals.bool("version")) return print((await import("./version.ts")).versionText(program));
+    const help = async (name?: string) => print(await (await import("./usage.ts")).help(program, flags, name));
+    if (globals.bool("help") || name === undefined) return await help();
+    if (name === "help" || name === "h") return await help(rest[0]);
+    ({ command } = await findCommand(name).load());
     const { options, operands } = parseFlags(rest, command.flags, command.stopAt);
-    if (options.bool("help")) return await help(program, flags, name);
+    if (options.bool("help")) return await help(name);
     checkOperands(program, name, command, operands);
     isParsed = true;
     const root = stateRoot(program, globals);
@@ -90,7 +88,9 @@ export async function main(args: readonly string[], program: Program): Promise<n
     const context: Context = { runtime, globals, globalFlags: flags, options, operands, log, print };
     return (await command.run(context)) ?? 0;
   } catch (error) {
-    if (error instanceof UsageError && !isParsed) await printUsage(program, flags, command, args, error);
+    if (error instanceof UsageError && !isParsed) {
+      print((await import("./usage.ts")).usage(program, flags, command, args, error));
+    }
     const prefix = isParsed ? command?.failurePrefix?.(program.name) : undefined;
     report(log, (prefix === undefined ? "" : prefix + ": ") + errorChain(error));
     if (!(error instanceof RunkError) && error instanceof Error && error.stack !== undefined) {
@@ -132,40 +132,6 @@ function checkOperands(
   if (length >= least && length <= most) return;
   const words = least === most ? `exactly ${least}` : length < least ? `a minimum of ${least}` : `a maximum of ${most}`;
   throw new UsageError(`${path}: ${JSON.stringify(name)} requires ${words} argument(s)`);
-}
-
-/** As runc: what is wrong, then the help, on standard output. */
-async function printUsage(
-  program: Program,
-  flags: readonly Flag[],
-  command: Command | undefined,
-  args: readonly string[],
-  error: UsageError,
-) {
-  const isCount = error.message.endsWith("argument(s)");
-  print(isCount ? "Incorrect Usage.\n\n" : `Incorrect Usage: ${error.message}\n\n`);
-  const entry = command === undefined ? undefined : COMMANDS.find(({ name }) => args.includes(name));
-  const { appHelp, commandHelp } = await import("./help.ts");
-  if (entry === undefined || command === undefined) print(appHelp(program.name, await versionText(program), flags));
-  else print(commandHelp(program.name, entry.name, entry.summary, command));
-}
-
-async function appHelp(program: Program, flags: readonly Flag[]): Promise<string> {
-  const { appHelp } = await import("./help.ts");
-  return appHelp(program.name, await versionText(program), flags);
-}
-
-async function help(program: Program, flags: readonly Flag[], name: string | undefined): Promise<number> {
-  if (name === undefined) return print(await appHelp(program, flags));
-  const entry = COMMANDS.find((entry) => entry.name === name);
-  if (entry === undefined) throw new RunkError(`No help topic for '${name}'`, { exitCode: UNKNOWN_COMMAND });
-  const { commandHelp } = await import("./help.ts");
-  return print(commandHelp(program.name, name, entry.summary, (await entry.load()).command));
-}
-
-async function versionText(program: Program): Promise<string> {
-  const { versionText } = await import("./version.ts");
-  return versionText(program);
 }
 
 /** @throws {RunkError} for global options that runk cannot honour */

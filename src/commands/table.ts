@@ -1,4 +1,5 @@
 /** The subcommands: name, summary, and how to load each. A command's code is evaluated only when it is asked for. */
+import { RunkError } from "../errors.ts";
 import type { Command } from "./command.ts";
 
 export interface Entry {
@@ -54,3 +55,12 @@ export const COMMANDS: readonly Entry[] = [
   { name: "state", summary: "show the state of a container", load: () => import("./state.ts") },
   { name: "update", summary: "change the limits of a container", load: () => import("./update.ts") },
 ];
+
+const UNKNOWN_COMMAND = 3;
+
+/** @throws {RunkError} with runc's words and exit status when there is no such command */
+export function findCommand(name: string): Entry {
+  const entry = COMMANDS.find((entry) => entry.name === name);
+  if (entry === undefined) throw new RunkError(`No help topic for '${name}'`, { exitCode: UNKNOWN_COMMAND });
+  return entry;
+}

@@ -1,9 +1,7 @@
 /** bundle -> spec -> facts -> plan -> init -> state: a new container, waiting for `start` (or, for `run`, running). */
-import { checkRootfs, readConfig, readDocument } from "../bundle/open.ts";
-import { isFrozen } from "../cgroup/freezer.ts";
+import { checkRootfs, readConfig } from "../bundle/open.ts";
 import type { Shortage } from "../cgroup/oom.ts";
-import { cgroupDirectories, type CgroupPaths, cgroupPaths } from "../cgroup/paths.ts";
-import { pidsBelow, processDirectory } from "../cgroup/processes.ts";
+import { cgroupDirectories, type CgroupPaths, cgroupPaths, processDirectory } from "../cgroup/paths.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { call, tryCall } from "../../ffi/call.ts";
@@ -16,7 +14,6 @@ import { holdsReserved } from "../plan/parameters.ts";
 import { parameterize } from "../plan/parameterize.ts";
 import { type CreateRequest, hookInput, PIDFD_SOCKET, rootfsDirectory } from "../plan/recipe.ts";
 import type { Plan } from "../plan/types.ts";
-import { StepError } from "../init/drive.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { RuntimeAnnotations } from "../spec/annotations.ts";
 import type { Spec } from "../spec/schema.ts";
@@ -25,7 +22,6 @@ import type { ResourcesRecord } from "../state/resources.ts";
 import { processStat } from "../state/status.ts";
 import * as store from "../state/store.ts";
 import { planOf } from "./plan_of.ts";
-import { type Remains, removeContainerCgroups } from "./remove_cgroups.ts";
 import type { Relocatable } from "../init/relocatable.ts";
 import type { Runtime } from "./runtime.ts";
 import type { ListenFds, Notify } from "./service_manager.ts";
@@ -90,7 +86,9 @@ export interface Prepared {
 export async function prepare(runtime: Runtime, options: CreateOptions): Promise<Prepared> {
   store.checkId(options.id);
   const configFile = options.configFile ?? `${options.bundle}/config.json`;
-  const text = options.configFile === undefined ? readConfig(options.bundle) : readDocument(configFile);
+  const text = options.configFile === undefined
+    ? readConfig(options.bundle)
+    : (await import("../bundle/document.ts")).readDocument(configFile);
   const document = parseDocument(text, configFile) as Spec;
   try {
     return await prepareDocument(runtime, options, { text, document, configFile });
@@ -242,7 +240,11 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   let shortage: Shortage | undefined;
   try {
     const wanted = cgroupPaths(request.cgroups);
-    checkUnused(wanted);
+    const processes = processDirectory(wanted) ?? "";
+    // Mostly there are none yet.
+    if (exists(processes) || exists(wanted["freezer"] ?? processes)) {
+      (await import("./check_cgroups.ts")).checkUnused(wanted);
+    }
     paths = wanted;
     store.saveIntent(runtime.root, { id, cgroup_paths: paths, ...prepared.rare });
     if (prepared.notify !== undefined) (await import("./service_manager.ts")).makeNotifyDirectory(prepared.notify);
@@ -293,7 +295,8 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     for (const helper of helpers) reap(helper);
     return record!;
   } catch (error) {
-    await cleanUp(runtime, id, pid, helpers, { config: {}, ...prepared.rare, cgroup_paths: paths });
+    const { cleanUp, explain, removePidFile } = await import("./failed_create.ts");
+    await cleanUp(runtime, id, [pid, ...helpers], { config: {}, ...prepared.rare, cgroup_paths: paths });
     if (request.pidFile !== undefined && pid > 0) removePidFile(request.pidFile, pid, error);
     throw explain(error, shortage);
   }
@@ -304,72 +307,6 @@ function limitsOf({ linux }: Spec): Promise<ResourcesRecord> | undefined {
   const { devices: _, ...limits } = linux?.resources ?? {};
   if (Object.keys(limits).length === 0) return undefined;
   return import("../state/resources.ts").then(({ recordResources }) => recordResources(limits));
-}
-
-/** runc's words in front of a failed set-up, which clients show to users, and about memory, which often is the cause. */
-function explain(error: unknown, shortage: Shortage | undefined): unknown {
-  if (!(error instanceof StepError)) return error;
-  const isLimit = error.message.includes("unable to set memory limit");
-  const cause = (shortage?.kills ?? 0) > 0
-    ? "container init was OOM-killed (memory limit too low?)"
-    : inContainer(error) + error.message + (isLimit && shortage !== undefined ? ` (${shortage.usage})` : "");
-  return new RunkError(`unable to start container process: ${cause}`);
-}
-
-/** runc's words for what the container's own process fails at, and for hooks, which it has run for it. */
-function inContainer({ failures: [first] }: StepError): string {
-  const isHost = first === undefined || first.step.lane === "host" && !first.step.task.path?.startsWith("/hooks/");
-  return isHost ? "" : "error during container init: ";
-}
-
-/** What the plan's own undo may have left: the ended process uncollected, the state directory, busy cgroups. */
-async function cleanUp(
-  runtime: Runtime,
-  id: string,
-  pid: number,
-  helpers: readonly number[],
-  remains: Remains,
-) {
-  for (const child of [pid, ...helpers].filter((pid) => pid > 0)) {
-    tryCall("kill", child, 9);
-    reap(child, { block: true });
-  }
-  try {
-    await removeContainerCgroups(runtime, remains);
-  } catch (error) {
-    runtime.warn(String(error instanceof Error ? error.message : error));
-  }
-  store.remove(runtime.root, id);
-}
-
-/** The pid file of a process that failed right after it was written, and its draft when the executor died over it. */
-function removePidFile(path: string, pid: number, error: unknown): void {
-  const slash = path.lastIndexOf("/") + 1;
-  // A host lane that failed has undone its work; a draft that was in its way is someone else's.
-  const isDraftOurs = error instanceof StepError && error.failures.every(({ step }) => step.lane !== "host");
-  const files = isDraftOurs ? [path, `${path.slice(0, slash)}.${path.slice(slash)}`] : [path];
-  for (const file of files) {
-    try {
-      if (file !== path || Deno.readTextFileSync(path) === String(pid)) Deno.removeSync(file);
-    } catch {
-      // not written
-    }
-  }
-}
-
-/**
- * A cgroup of the container's name may be there already, but no one may be in it: from here on its processes are killed
- * when something fails.
- * @throws {RunkError} when processes of someone else are in it, or any would be stopped in it
- */
-function checkUnused(paths: CgroupPaths): void {
-  const directory = processDirectory(paths);
-  if (directory === undefined || !(exists(directory) || exists(paths["freezer"] ?? directory))) return;
-  const pids = pidsBelow(directory);
-  if (pids.length > 0) {
-    throw new RunkError(`container's cgroup is not empty: ${pids.length} process(es) found (in ${directory})`);
-  }
-  if (isFrozen(paths)) throw new RunkError("container's cgroup unexpectedly frozen");
 }
 
 /** An exception of Deno's takes ten times as long as this. */

@@ -5,6 +5,7 @@ import { thaw } from "../cgroup/freezer.ts";
 import { killAll } from "../cgroup/processes.ts";
 import { RunkError, SysError } from "../errors.ts";
 import type { StateRecord } from "../state/record.ts";
+import { loadIntent } from "../state/load.ts";
 import * as store from "../state/store.ts";
 import { destroy, removeShares } from "./destroy.ts";
 import { find } from "./find.ts";
@@ -50,7 +51,7 @@ export async function deleteContainer(runtime: Runtime, id: string, { force }: {
 async function deleteRemains(runtime: Runtime, id: string, force: boolean, error: unknown): Promise<void> {
   const isMissing = error instanceof RunkError && error.message === store.DOES_NOT_EXIST;
   if (!isMissing && !force) throw error;
-  const intent = store.loadIntent(runtime.root, id);
+  const intent = loadIntent(runtime.root, id);
   if (intent !== undefined) {
     await killAll(intent.cgroup_paths);
     await removeContainerCgroups(runtime, intent);

@@ -1,6 +1,6 @@
 /** Deletes many containers at once. */
 import { errorChain, RunkError } from "../errors.ts";
-import * as store from "../state/store.ts";
+import { ids } from "../state/load.ts";
 import { deleteContainer } from "./delete.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -17,7 +17,7 @@ export async function deleteMatching(runtime: Runtime, pattern: string, force: b
     throw new RunkError(`${JSON.stringify(pattern)} is not a regular expression`, { cause: error });
   }
   const failures: string[] = [];
-  for (const id of (store.ids(runtime.root) ?? []).filter((id) => expression.test(id))) {
+  for (const id of (ids(runtime.root) ?? []).filter((id) => expression.test(id))) {
     try {
       await deleteContainer(runtime, id, { force });
     } catch (error) {

@@ -1,6 +1,7 @@
 /** What happens to a container, as it happens: its statistics at intervals, and that it ran out of memory. */
 import { watchOom } from "../cgroup/oom.ts";
-import { pidsBelow, processDirectory } from "../cgroup/processes.ts";
+import { processDirectory } from "../cgroup/paths.ts";
+import { pidsBelow } from "../cgroup/processes.ts";
 import { type CgroupStats, readStats } from "../cgroup/stats.ts";
 import { RunkError } from "../errors.ts";
 import { find } from "./find.ts";

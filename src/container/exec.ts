@@ -1,5 +1,6 @@
 /** Runs a process in a container that exists. */
-import { readConfig, readDocument } from "../bundle/open.ts";
+import { readDocument } from "../bundle/document.ts";
+import { readConfig } from "../bundle/open.ts";
 import type { CgroupPaths } from "../cgroup/paths.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
@@ -9,14 +10,14 @@ import { probeHost } from "../host/probe.ts";
 import { carryOut } from "../init/carry_out.ts";
 import type { ExecRequest } from "../plan/exec.ts";
 import { holdsReserved } from "../plan/parameters.ts";
-import { parameterizeExec } from "../plan/parameterize.ts";
+import { parameterizeExec } from "../plan/parameterize_exec.ts";
 import { PIDFD_SOCKET, type Stdio } from "../plan/recipe.ts";
 import { attend, catchSignals } from "../process/attend.ts";
 import { type ForegroundIo, pipes } from "../process/stdio.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { Process, Seccomp, Spec } from "../spec/schema.ts";
 import { annotations, label, type StateRecord } from "../state/record.ts";
-import * as store from "../state/store.ts";
+import { loadProfile } from "../state/load.ts";
 import { completedProcess, type Inherited, inherited } from "./exec_process.ts";
 import { detachedStdio } from "./run.ts";
 import { find } from "./find.ts";
@@ -75,7 +76,7 @@ export async function exec(
   if (init === undefined) throw new RunkError("cannot exec in a stopped container");
   const seccomp = record.runk === undefined
     ? (await import("./runc_profile.ts")).runcProfile(record)
-    : store.loadProfile(runtime.root, record.id);
+    : loadProfile(runtime.root, record.id);
   const what: Confined = { process, domains: container.domains, seccomp };
   using pidfdSocket = options.pidfdSocket === "" ? undefined : await openPidfdSocket(options.pidfdSocket);
   const socket = pidfdSocket === undefined ? {} : { [PIDFD_SOCKET]: pidfdSocket };

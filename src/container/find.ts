@@ -2,6 +2,7 @@
 import { RunkError } from "../errors.ts";
 import type { StateRecord } from "../state/record.ts";
 import { type Status, statusOf } from "../state/status.ts";
+import { load } from "../state/load.ts";
 import * as store from "../state/store.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -12,7 +13,7 @@ export interface Found {
 
 /** @throws {RunkError} "container does not exist" */
 export function find({ root }: Pick<Runtime, "root">, id: string): Found {
-  const record = store.load(root, id);
+  const record = load(root, id);
   return { record, status: statusOf(root, record) };
 }
 

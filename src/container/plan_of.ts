@@ -2,7 +2,7 @@
 import BUILD from "../build.const.ts";
 import type { HostFacts } from "../host/facts.ts";
 import { shapeKey } from "../plan/parameterize.ts";
-import { type CachedPlan, loadPlan, savePlan } from "../state/plan_cache.ts";
+import { type CachedPlan, loadPlan } from "../state/plan_cache.ts";
 
 /**
  * @param directory of the cache; undefined for none
@@ -21,6 +21,7 @@ export async function planOf(
   const known = loadPlan(directory, key);
   if (known !== undefined) return known;
   const made = await make();
+  const { savePlan } = await import("../state/plan_keeping.ts");
   savePlan(directory, key, made);
   return made;
 }

@@ -1,5 +1,6 @@
 /** Which processes are in a container. */
-import { pidsBelow, processDirectory } from "../cgroup/processes.ts";
+import { processDirectory } from "../cgroup/paths.ts";
+import { pidsBelow } from "../cgroup/processes.ts";
 import { find } from "./find.ts";
 import type { Runtime } from "./runtime.ts";
 

@@ -4,7 +4,7 @@ import { isAbsent, readIfThere } from "../files.ts";
 import { SortedMap } from "../spec/json.ts";
 import { annotations, label, type StateRecord } from "../state/record.ts";
 import { type Status, statusOf } from "../state/status.ts";
-import * as store from "../state/store.ts";
+import { ids as idsBelow, load, owner } from "../state/load.ts";
 import { find } from "./find.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -54,7 +54,7 @@ export interface Listing {
  * @param mayBeMissing a root that does not exist holds no containers; else it is an error
  */
 export function list({ root }: Pick<Runtime, "root">, { mayBeMissing }: { mayBeMissing: boolean }): Listing {
-  const ids = store.ids(root);
+  const ids = idsBelow(root);
   if (ids === undefined) {
     if (mayBeMissing) return { containers: [], failures: [] };
     throw new RunkError(`open ${root}: no such file or directory`);
@@ -64,8 +64,8 @@ export function list({ root }: Pick<Runtime, "root">, { mayBeMissing }: { mayBeM
   const failures: string[] = [];
   for (const id of ids) {
     try {
-      const record = store.load(root, id);
-      const uid = store.owner(root, id);
+      const record = load(root, id);
+      const uid = owner(root, id);
       containers.push(describe(record, statusOf(root, record), users.get(uid) ?? `#${uid}`));
     } catch (error) {
       // Deleted while we were looking.

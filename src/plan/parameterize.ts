@@ -3,8 +3,7 @@
  * differ in ids, paths, arguments and environment only. Pure; the document may be anything that is JSON.
  */
 import type { HostFacts } from "../host/facts.ts";
-import type { Hook, Process, Spec } from "../spec/schema.ts";
-import type { ExecRequest } from "./exec.ts";
+import type { Hook, Spec } from "../spec/schema.ts";
 import { Parameters } from "./parameters.ts";
 import { type CreateRequest, insideRootfs, rootfsDirectory, rootfsPath, sourcePath } from "./recipe.ts";
 
@@ -12,12 +11,6 @@ export interface Parameterized {
   readonly spec: Spec;
   readonly request: CreateRequest;
   /** The texts that were taken out. */
-  readonly values: readonly string[];
-}
-
-export interface ParameterizedExec {
-  readonly process: Process;
-  readonly request: ExecRequest;
   readonly values: readonly string[];
 }
 
@@ -138,14 +131,14 @@ function nameRootfs(
 }
 
 /** PATH decides where the program is looked for, an empty HOME that it is looked up: those stay. */
-function variable(entry: string, name: (text: string) => string): string {
+export function variable(entry: string, name: (text: string) => string): string {
   const equals = entry.indexOf("=");
   const isFixed = equals < 0 || entry.startsWith("PATH=") || equals === entry.length - 1;
   return isFixed ? entry : entry.slice(0, equals + 1) + name(entry.slice(equals + 1));
 }
 
 /** SELinux tells containers apart by their labels. */
-function label<K extends string>(
+export function label<K extends string>(
   of: { readonly [key in K]?: string | undefined },
   key: K,
   name: (text: string) => string,
@@ -157,44 +150,7 @@ function label<K extends string>(
 /** No type guard: the types already say so, but the document may not be what they say. */
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Shape and names of a process for an existing container. */
-export function parameterizeExec(process: Process, request: ExecRequest): ParameterizedExec {
-  const parameters = new Parameters();
-  const name = (text: string) => parameters.add(text);
-  const texts = (list: readonly string[]) => list.map((item) => (typeof item === "string" ? name(item) : item));
-  const { args, env, pidFile, tasksFiles, unifiedCgroup, resctrlFiles, container } = { ...process, ...request };
-  return {
-    process: {
-      ...process,
-      args: Array.isArray(args) ? [...args.slice(0, 1), ...texts(args.slice(1))] : args,
-      env: Array.isArray(env) ? env.map((entry) => (typeof entry === "string" ? variable(entry, name) : entry)) : env,
-      ...label(process, "selinuxLabel", name),
-    } as Process,
-    request: {
-      ...request,
-      id: name(request.id),
-      tasksFiles: tasksFiles.map(name),
-      resctrlFiles: resctrlFiles.map(name),
-      unifiedCgroup: unifiedCgroup === undefined ? undefined : name(unifiedCgroup),
-      pidFile: pidFile === undefined ? undefined : pidFileName(pidFile, name),
-      ...(container === undefined ? {} : { container: namelessContainer(container, name) }),
-    },
-    values: parameters.values,
-  };
-}
-
-function namelessContainer(
-  { bundle, pid, annotations }: NonNullable<ExecRequest["container"]>,
-  name: (text: string) => string,
-): ExecRequest["container"] {
-  return {
-    bundle: name(bundle),
-    pid: pid && name(pid),
-    annotations: Object.fromEntries(Object.entries(annotations).map(([key, value]) => [key, name(value)])),
-  };
-}
-
-function pidFileName(path: string, name: (text: string) => string): string {
+export function pidFileName(path: string, name: (text: string) => string): string {
   const slash = path.lastIndexOf("/");
   return `${name(path.slice(0, slash))}/${name(path.slice(slash + 1))}`;
 }

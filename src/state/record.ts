@@ -164,29 +164,3 @@ export function annotations(record: StateRecord): Record<string, string> {
 /** True when the container has its own namespace of this type (runc's names: NEWPID, ...). */
 export const hasPrivateNamespace = ({ config }: StateRecord, type: string): boolean =>
   config.namespaces?.some((namespace) => namespace.type === type && !namespace.path) ?? false;
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-const isAbsent = (value: unknown) => value === undefined || value === null;
-const isText = (value: unknown) => typeof value === "string";
-
-/** Whether a document is the record of the container `id`, as far as any command relies on it. */
-export function isRecord(document: unknown, id: string): document is StateRecord {
-  if (!isObject(document) || !isObject(document.config)) return false;
-  const { init_process_pid: pid, init_process_start: start, created, runk } = document;
-  const { rootfs, labels, namespaces } = document.config;
-  return Number.isSafeInteger(pid) && Number(pid) >= 0 && Number.isSafeInteger(start) &&
-    isText(created) && isText(rootfs) &&
-    (isAbsent(labels) || (Array.isArray(labels) && labels.every(isText))) &&
-    (isAbsent(namespaces) ||
-      (Array.isArray(namespaces) && namespaces.every((one) => isObject(one) && isText(one.type)))) &&
-    isIntent(document, id) &&
-    (isAbsent(runk) || (isObject(runk) && typeof runk.version === "number"));
-}
-
-/** Whether a document says what is about to be made for the container `id`. */
-export function isIntent(document: unknown, id: string): document is Pick<StateRecord, "id" | "cgroup_paths"> {
-  if (!isObject(document) || document.id !== id) return false;
-  const { cgroup_paths: paths } = document;
-  return isAbsent(paths) || (isObject(paths) && Object.values(paths).every(isText));
-}

@@ -4,18 +4,18 @@
  */
 import { osErrorNumber, RunkError } from "../errors.ts";
 import { errnoText } from "../abi/errno.ts";
-import { isAbsent, readIfThere } from "../files.ts";
-import { formatJson, parseJson } from "../spec/json.ts";
+import { isAbsent } from "../files.ts";
+import { formatJson } from "../spec/json.ts";
 import type { Seccomp } from "../spec/schema.ts";
-import { isIntent, isRecord, type RareRecord, RECORD_VERSION, type StateRecord } from "./record.ts";
+import type { RareRecord, StateRecord } from "./record.ts";
 
 const ROOT_MODE = 0o700;
 const CONTAINER_MODE = 0o711;
 const RECORD_MODE = 0o600;
 
-const INTENT = "intent.json";
+export const INTENT = "intent.json";
 const DRAFT = "state-draft.json";
-const PROFILE = "seccomp.json";
+export const PROFILE = "seccomp.json";
 
 /** What has to be removed when a create is killed, or the record is damaged. */
 export type Intent = Pick<StateRecord, "id" | "cgroup_paths"> & Partial<RareRecord>;
@@ -105,35 +105,6 @@ export async function lock(root: string, id: string): Promise<Lock> {
   };
 }
 
-/**
- * The record of a container.
- * @throws {RunkError} when there is none, or it cannot be read
- */
-export function load(root: string, id: string): StateRecord {
-  checkId(id);
-  const path = `${directoryOf(root, id)}/state.json`;
-  let text: string;
-  try {
-    text = Deno.readTextFileSync(path);
-  } catch (error) {
-    if (isAbsent(error)) throw new RunkError(DOES_NOT_EXIST);
-    throw new RunkError(`cannot read ${path}`, { cause: error });
-  }
-  let record: unknown;
-  try {
-    record = parseJson(text);
-  } catch (error) {
-    throw new RunkError(`${path} is not JSON; \`delete --force\` removes the container`, { cause: error });
-  }
-  if (!isRecord(record, id)) {
-    throw new RunkError(`${path} is not the state of container ${id}; \`delete --force\` removes the container`);
-  }
-  if ((record.runk?.version ?? 0) > RECORD_VERSION) {
-    throw new RunkError(`${path} was written by a newer runk (version ${record.runk?.version} of the format)`);
-  }
-  return record;
-}
-
 /** Replaces the record: readers see the old one or the new one. */
 export function save(root: string, record: StateRecord): void {
   const directory = directoryOf(root, record.id);
@@ -153,32 +124,8 @@ export function save(root: string, record: StateRecord): void {
  */
 export const saveIntent = (root: string, intent: Intent): void => write(root, intent.id, INTENT, intent);
 
-/** What create was about to make; undefined when there is nothing. @throws {SysError} when it cannot be read */
-export function loadIntent(root: string, id: string): Intent | undefined {
-  const text = readIfThere(`${directoryOf(root, id)}/${INTENT}`);
-  if (text === undefined) return undefined;
-  try {
-    const intent = JSON.parse(text);
-    return isIntent(intent, id) ? intent : undefined;
-  } catch {
-    // Cut short.
-    return undefined;
-  }
-}
-
 /** Keeps the container's seccomp profile: later processes get the same one, whatever the bundle says by then. */
 export const saveProfile = (root: string, id: string, profile: Seccomp): void => write(root, id, PROFILE, profile);
-
-/** The container's seccomp profile; undefined when it has none. @throws {RunkError} when it cannot be read */
-export function loadProfile(root: string, id: string): Seccomp | undefined {
-  const path = `${directoryOf(root, id)}/${PROFILE}`;
-  try {
-    return parseJson(Deno.readTextFileSync(path)) as Seccomp;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw new RunkError(`cannot read the container's seccomp profile ${path}`, { cause: error });
-  }
-}
 
 function write(root: string, id: string, name: string, value: unknown): void {
   const directory = directoryOf(root, id);
@@ -219,20 +166,4 @@ function removeFile(path: string): void {
   } catch (error) {
     if (!isAbsent(error)) throw error;
   }
-}
-
-/** The ids under a root, in byte order; undefined when the root does not exist. */
-export function ids(root: string): string[] | undefined {
-  try {
-    const names = [...Deno.readDirSync(root)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
-    return names.sort((a, b) => (a < b ? -1 : 1));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-/** uid of the owner of a container's directory. */
-export function owner(root: string, id: string): number {
-  return Deno.statSync(directoryOf(root, id)).uid ?? 0;
 }

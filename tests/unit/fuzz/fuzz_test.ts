@@ -14,7 +14,8 @@ import { link } from "../../../src/init/link.ts";
 import { planCreate } from "../../../src/plan/create.ts";
 import { describePlan, planToJson } from "../../../src/plan/describe.ts";
 import { planExec } from "../../../src/plan/exec.ts";
-import { parameterize, parameterizeExec, shapeKey } from "../../../src/plan/parameterize.ts";
+import { parameterize, shapeKey } from "../../../src/plan/parameterize.ts";
+import { parameterizeExec } from "../../../src/plan/parameterize_exec.ts";
 import type { Plan } from "../../../src/plan/types.ts";
 import { checkDocument } from "../../../src/spec/check_document.ts";
 import { checkSpec } from "../../../src/spec/checks.ts";
@@ -24,7 +25,7 @@ import type { Shape } from "../../../src/spec/shape.ts";
 import SHAPES from "../../../src/spec/shapes.const.ts";
 import { annotations, hasPrivateNamespace, label } from "../../../src/state/record.ts";
 import { statusOf } from "../../../src/state/status.ts";
-import * as store from "../../../src/state/store.ts";
+import { load } from "../../../src/state/load.ts";
 import { documents, mutations } from "../../support/arbitrary.ts";
 import { plausibleSpecs } from "../../support/plausible.ts";
 import {
@@ -282,7 +283,7 @@ test("any state file is a record that commands can work with, or is refused", []
       fc.property(texts, (text) => {
         Deno.writeTextFileSync(`${root}/box/state.json`, text);
         decently(() => {
-          const read = store.load(root, "box");
+          const read = load(root, "box");
           assert.equal(read.id, "box");
           label(read, "bundle");
           annotations(read);

@@ -9,6 +9,7 @@ import {
   type StateRecord,
 } from "../../../src/state/record.ts";
 import { isAlive, processStat, statusOf } from "../../../src/state/status.ts";
+import { load, loadIntent } from "../../../src/state/load.ts";
 import * as store from "../../../src/state/store.ts";
 import { test } from "../../support/test.ts";
 
@@ -41,7 +42,7 @@ const loadText = async (text: string): Promise<StateRecord> => {
   let result: StateRecord | undefined;
   await withRoot((root) => {
     Deno.writeTextFileSync(`${root}/box/state.json`, text);
-    result = store.load(root, "box");
+    result = load(root, "box");
   });
   return result!;
 };
@@ -49,7 +50,7 @@ const loadText = async (text: string): Promise<StateRecord> => {
 test("what is saved is loaded", [], async () => {
   await withRoot((root) => {
     store.save(root, record);
-    assert.deepEqual(store.load(root, "box"), record);
+    assert.deepEqual(load(root, "box"), record);
     assert.deepEqual([...Deno.readDirSync(`${root}/box`)].map(({ name }) => name), ["state.json"], "no draft is left");
     assert.equal(Deno.statSync(`${root}/box/state.json`).mode! & 0o777, 0o600);
   });
@@ -57,10 +58,10 @@ test("what is saved is loaded", [], async () => {
 
 test("a container without a record does not exist, one whose directory is a file neither", [], async () => {
   await withRoot((root) => {
-    assert.throws(() => store.load(root, "box"), { message: "container does not exist" });
-    assert.throws(() => store.load(root, "other"), { message: "container does not exist" });
+    assert.throws(() => load(root, "box"), { message: "container does not exist" });
+    assert.throws(() => load(root, "other"), { message: "container does not exist" });
     Deno.writeTextFileSync(`${root}/file`, "");
-    assert.throws(() => store.load(root, "file"), { message: "container does not exist" });
+    assert.throws(() => load(root, "file"), { message: "container does not exist" });
   });
 });
 
@@ -176,11 +177,11 @@ test("the status is stopped without a process, created with a start gate, else r
 test("what an interrupted create was about to make is read back, unless it is damaged", [], async () => {
   await withRoot((root) => {
     store.saveIntent(root, { id: "box", cgroup_paths: { memory: "/x" } });
-    assert.deepEqual(store.loadIntent(root, "box"), { id: "box", cgroup_paths: { memory: "/x" } });
+    assert.deepEqual(loadIntent(root, "box"), { id: "box", cgroup_paths: { memory: "/x" } });
     const [name] = [...Deno.readDirSync(`${root}/box`)].map(({ name }) => name);
     for (const text of ["", "null", "[]", '{"id":"other"}', '{"id":"box","cgroup_paths":[1]}', '{"id":"box","cgr']) {
       Deno.writeTextFileSync(`${root}/box/${name}`, text);
-      assert.equal(store.loadIntent(root, "box"), undefined, text);
+      assert.equal(loadIntent(root, "box"), undefined, text);
     }
   });
 });
