@@ -1,5 +1,6 @@
 /** Seccomp agents: programs on the host that answer system calls of a container. */
 import assert from "node:assert/strict";
+import { supportedSeccompFlags } from "../../src/host/seccomp_support.ts";
 import { syscallTable } from "../../src/seccomp/syscalls.ts";
 import { Box, type Config } from "../support/box.ts";
 import { exists, test, until } from "../support/test.ts";
@@ -15,11 +16,12 @@ class Agent implements AsyncDisposable {
   readonly #log: string;
   readonly #process: Deno.ChildProcess;
 
-  constructor(directory: string, answers: Readonly<Record<number, number>>) {
+  /** @param gate a file that the agent waits for before it answers any call */
+  constructor(directory: string, answers: Readonly<Record<number, number>>, gate?: string) {
     this.path = `${directory}/agent.sock`;
     this.#log = `${directory}/agent.log`;
     const script = new URL("../support/seccomp_agent.py", import.meta.url).pathname;
-    const args = ["-I", script, this.path, this.#log, JSON.stringify(answers)];
+    const args = ["-I", script, this.path, this.#log, JSON.stringify(answers), ...(gate === undefined ? [] : [gate])];
     this.#process = new Deno.Command("/usr/bin/python3", { args, stdin: "null" }).spawn();
   }
 
@@ -134,5 +136,52 @@ test("a container whose agent is not there is one error, and nothing is left", N
     );
     assert.match(stderr, /no such file or directory .*config\.json \/linux\/seccomp\/listenerPath/);
     assert.equal(stderr.trim().split("\n").length, 1);
+  }
+});
+
+test("with WAIT_KILLABLE_RECV a signal does not take back a call that the agent has in hand", NEEDS, async () => {
+  const chdir = number("chdir");
+  // The shell has a handler for the signal, and is itself in the call that the agent has in hand.
+  const script =
+    "trap 'echo signal >> /tmp/out' USR1; cd /tmp && echo answered >> /tmp/out; echo done >> /tmp/out; sleep 100";
+  const isKnown = supportedSeccompFlags().has("WAIT_KILLABLE_RECV");
+  if (!isKnown) console.log("this kernel has no WAIT_KILLABLE_RECV: only what is without it is looked at");
+  for (const flags of [undefined, ...(isKnown ? [["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]] : [])]) {
+    await using box = await Box.create();
+    const gate = `${box.directory}/gate`;
+    await using agent = new Agent(box.directory, { [chdir]: 0 }, gate);
+    await agent.listens();
+    await box.write((c) => {
+      c.process.terminal = false;
+      c.process.args = ["sh", "-c", script];
+      c.root.readonly = false;
+      c.linux.seccomp = {
+        defaultAction: "SCMP_ACT_ALLOW",
+        listenerPath: agent.path,
+        flags,
+        syscalls: [rule(["chdir"], "NOTIFY")],
+      };
+    });
+    await box.ok(["run", "--detach", box.id]);
+    const calls = async () => (await agent.heard()).calls.length;
+    await until("the agent has the call in hand", async () => await calls() === 1);
+    const { pid } = await box.state();
+    const signals = (name: string) =>
+      BigInt(`0x${new RegExp(`^${name}:\\s*(\\w+)$`, "m").exec(Deno.readTextFileSync(`/proc/${pid}/status`))![1]}`);
+    const usr1 = 1n << 9n;
+    const isPending = () => ((signals("SigPnd") | signals("ShdPnd")) & usr1) !== 0n;
+    assert.ok((signals("SigCgt") & usr1) !== 0n, "the shell has its handler");
+    await box.ok(["kill", box.id, "USR1"]);
+    const out = () => Deno.readTextFile(`${box.rootfs}/tmp/out`).catch(() => "");
+    const isOver = () => until("the call is over", async () => (await out()).includes("done"));
+    // A call that may be interrupted is, and the agent answers in vain; the other has the signal wait for the answer.
+    if (flags === undefined) await isOver();
+    else assert.ok(isPending(), "the signal waits");
+    await Deno.writeTextFile(gate, "");
+    await isOver();
+    assert.deepEqual((await out()).trim().split("\n").toSorted(), [
+      ...(flags === undefined ? [] : ["answered"]),
+      ...["done", "signal"],
+    ]);
   }
 });

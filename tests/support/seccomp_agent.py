@@ -1,7 +1,7 @@
 """A seccomp agent: listens on argv[1], appends what it learns to argv[2], a line each, and answers system calls.
 
 argv[3] is JSON: number of a system call -> what it returns instead of being run (negative: an error number). All other
-calls go on.
+calls go on. With argv[4] no call is answered before a file of that name is there.
 """
 import array
 import fcntl
@@ -11,11 +11,13 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 RECV, SEND = 0xC0502100, 0xC0182101
 CONTINUE = 1
 
 answers = {int(number): value for number, value in json.loads(sys.argv[3]).items()}
+gate = sys.argv[4] if len(sys.argv) > 4 else None
 log = open(sys.argv[2], "a", buffering=1)
 
 
@@ -34,6 +36,8 @@ def serve(connection):
             return
         id, pid, flags, number = struct.unpack_from("=QIIi", request)
         print(json.dumps({"call": number}), file=log)
+        while gate is not None and not os.path.exists(gate):
+            time.sleep(0.01)
         value = answers.get(number)
         if value is None:
             answer = (id, 0, 0, CONTINUE)
