@@ -276,6 +276,29 @@ same("bind mounts onto dangling symlinks and over symlinks of the rootfs", {
   look:
     "cd /; stat -c '%n %F %a %u:%g %s' * etc/* nowhere nowhere/* nowhere/at/* etc/made/* | grep -v proc; cat /dangling",
 });
+same("mounts of every kind beyond dangling symlinks: chains of them, in the middle of a path, out of the root", {
+  setup: async (box) => {
+    await sources(box);
+    await sh(
+      `cd ${box.rootfs}; ln -s first chain; ln -s ./second first; ln -s /tmp/third second; ln -s /not/there middle
+      ln -s ../../../other climbing; ln -s /proc/../etc/../upper up; ln -s tail/ slash`,
+    );
+  },
+  config: (c, { directory }) => {
+    c.root.readonly = false;
+    const tmpfs = (destination: string) => ({ destination, type: "tmpfs", source: "tmpfs", options: ["mode=755"] });
+    add(
+      bind(`${directory}/tree`, "/chain"),
+      tmpfs("/middle/sub/tmp"),
+      bind(`${directory}/file`, "/middle/file"),
+      tmpfs("/climbing/made"),
+      bind(`${directory}/file`, "/up"),
+      tmpfs("/slash"),
+    )(c);
+  },
+  look:
+    "cd /; stat -c '%n %F %a %u:%g %s' * tmp/* not not/* not/there/* not/there/sub/* other/* | grep -v proc; cat /up",
+});
 same("a /dev of the config's own", {
   setup: ({ rootfs, directory }) => sh(`mkdir -p ${directory}/dev; mkdir ${rootfs}/dev/pts`),
   config: (c, { directory }) => {
