@@ -47,11 +47,6 @@ function findIdMapTools(path: string): HostFacts["idMapTools"] {
   return newuidmap === undefined || newgidmap === undefined ? undefined : { newuidmap, newgidmap };
 }
 
-/** The cgroup hierarchies as this process sees them. */
-export function probeCgroups(): CgroupLayout {
-  return parseLayout(readText("/proc/self/mountinfo"), readText("/proc/self/cgroup"));
-}
-
 function withV2Facts(layout: CgroupLayout, delegates: boolean): CgroupLayout {
   if (layout.version !== "v2") return layout;
   const list = (path: string) => readText(path).split(/\s+/).filter((word) => word !== "");

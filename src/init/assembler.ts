@@ -10,7 +10,7 @@ import { x86_64 } from "./x86_64.ts";
  * Registers. t0 to t3 are scratch; a system call keeps only step, work, result and error.
  * `step`: address of the record under way. `work`: address of the machine's memory.
  */
-export const REGISTERS = ["t0", "t1", "t2", "t3", "step", "work", "result", "error"] as const;
+const REGISTERS = ["t0", "t1", "t2", "t3", "step", "work", "result", "error"] as const;
 export type Register = typeof REGISTERS[number];
 export type Size = 1 | 2 | 4 | 8;
 export type Comparison = "==" | "!=" | "<";
@@ -42,7 +42,7 @@ export interface Encoder {
   patch(code: number[], start: number, end: number, target: number): void;
 }
 
-export const ENCODERS: Record<Arch, Encoder> = { x86_64, aarch64 };
+const ENCODERS: Record<Arch, Encoder> = { x86_64, aarch64 };
 
 export class Assembler {
   readonly code: number[] = [];

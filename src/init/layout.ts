@@ -1,6 +1,6 @@
 /**
- * The one description of what the executor's machine code and the encoded plan agree on. Read by program.ts (which
- * becomes machine code), by encode.ts and by decode.ts.
+ * The one description of what the executor's machine code and the encoded plan agree on. Read by program.ts, which
+ * becomes machine code, and by assemble.ts, elf.ts and link.ts, which write the plan.
  */
 
 /** A step in memory: 64 bytes. */

@@ -7,7 +7,8 @@ import { Costs, type Program, table } from "./bench/costs.ts";
 import { lifecycle, type Note } from "./bench/lifecycle.ts";
 import { Runtimes } from "./bench/runtimes.ts";
 import { shebang } from "./bundle.ts";
-import { exists, install } from "./packages.ts";
+import { exists } from "../files.ts";
+import { install } from "./packages.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const SUITES = ["lifecycle", "configs", "clients"];

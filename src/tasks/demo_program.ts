@@ -9,7 +9,7 @@ import { link } from "../init/link.ts";
 import { PlanBuilder, size, slot, text } from "../plan/builder.ts";
 
 /** What it prints, each after a line "== PATH". */
-export const SEEN = {
+const SEEN = {
   status: "/proc/self/status",
   hostname: "/proc/sys/kernel/hostname",
   mounts: "/proc/self/mountinfo",

@@ -1,16 +1,8 @@
 /** Debian packages that tests and benchmarks need. */
+import { exists } from "../files.ts";
 
 /** Daemons that come with packages stay off: the tests start their own. */
 const ENVIRONMENT = { DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
-
-export function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /**
  * Installs what is missing.

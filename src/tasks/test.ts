@@ -2,7 +2,8 @@
  * `deno task test [SUITE...]`: installs what the tests need, builds what they test, runs every suite, and ends with the
  * count over all of them. As root everything runs; without, what needs root is skipped, and says so.
  */
-import { exists, install } from "./packages.ts";
+import { exists } from "../files.ts";
+import { install } from "./packages.ts";
 
 const SUITES = ["unit", "golden", "init", "integration", "clients", "vm"];
 

@@ -4,7 +4,8 @@
  * count over all.
  */
 import { countTests } from "./test.ts";
-import { exists, install } from "./packages.ts";
+import { exists } from "../files.ts";
+import { install } from "./packages.ts";
 import { boot, type Machine } from "./vm/boot.ts";
 import { cacheDirectory, type Payload, payloadDisk, type System, systemDisk } from "./vm/disks.ts";
 

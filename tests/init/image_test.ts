@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { call } from "../../ffi/call.ts";
 import type { Arch } from "../../src/abi/arch.ts";
 import { assemble } from "../../src/init/assemble.ts";
-import { decodeImage, type Image } from "../../src/init/decode.ts";
+import { decodeImage, type Image } from "../support/decode_image.ts";
 import { programCode } from "../../src/init/elf.ts";
 import { ADDRESS, CODE_OFFSET, DATA_ADDRESS, MACHINE, PAGE_MAX } from "../../src/init/layout.ts";
 import { link } from "../../src/init/link.ts";

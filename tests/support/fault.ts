@@ -1,6 +1,6 @@
 /** Images of plans with a fault: a step that fails, or that its process does not survive. */
 import { E } from "../../src/abi/errno.ts";
-import { decodeImage } from "../../src/init/decode.ts";
+import { decodeImage } from "./decode_image.ts";
 import { CONDITION, OP, RECORD, RECORD_SIZE } from "../../src/init/layout.ts";
 
 export type Fault = "fails" | "dies";

@@ -1,6 +1,6 @@
 /** Filters of libseccomp, made by Debian's Python bindings, to compare ours with. */
 import type { Instruction } from "../../src/seccomp/code.ts";
-import { decode } from "../../src/seccomp/decode.ts";
+import { decode } from "./filters.ts";
 import type { Seccomp } from "../../src/spec/schema.ts";
 
 export const NEEDS = ["file:/usr/bin/python3", "file:/usr/share/doc/python3-seccomp"] as const;

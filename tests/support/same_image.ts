@@ -1,6 +1,6 @@
 /** Compares executables by what they do: records that say the same, texts with the same bytes wherever they lie. */
 import assert from "node:assert/strict";
-import { decodeImage, type Image } from "../../src/init/decode.ts";
+import { decodeImage, type Image } from "./decode_image.ts";
 import { type Operand, type Plan, REF } from "../../src/plan/types.ts";
 
 /** Asserts that two executables carry out the same plan. `plan` tells what their words stand for. */

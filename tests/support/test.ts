@@ -2,6 +2,9 @@
  * Tests that say what they need. A test whose needs the machine does not meet is skipped, with the reason printed, and
  * counts as skipped.
  */
+import { exists } from "../../src/files.ts";
+
+export { exists };
 
 export type Need =
   | "root"
@@ -28,7 +31,7 @@ const FILES: Readonly<Record<string, readonly [path: string, reason: string]>> =
 };
 
 /** Why a need is not met; undefined when it is. */
-export function unmet(need: Need): string | undefined {
+function unmet(need: Need): string | undefined {
   if (need === "root") return Deno.uid() === 0 ? undefined : "needs root";
   if (need === "cgroups") {
     return unmet("cgroup1") === undefined || unmet("cgroup2") === undefined ? undefined : "needs cgroups of v1 or v2";
@@ -37,15 +40,6 @@ export function unmet(need: Need): string | undefined {
   const [kind, name] = [need.slice(0, need.indexOf(":")), need.slice(need.indexOf(":") + 1)];
   if (kind === "command") return which(name) === undefined ? `needs the command ${name}` : undefined;
   return exists(name!) ? undefined : `needs the file ${name}`;
-}
-
-export function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The path of a command; undefined when there is none. */

@@ -168,7 +168,7 @@ function unified(files: Readonly<Record<string, string>>, facts: SystemdFacts): 
  * Devices in systemd's words: paths, groups of drivers from /proc/devices, "char-*". What it has no words for (one minor
  * number of every driver, all but some devices) is left to the filter that replaces systemd's own.
  */
-export function deviceProperties({ allowsAll, exceptions }: DeviceAccess, devices: string): Property[] {
+function deviceProperties({ allowsAll, exceptions }: DeviceAccess, devices: string): Property[] {
   if (allowsAll && exceptions.length === 0) {
     return [property("DevicePolicy", "s", "auto"), property("DeviceAllow", "a(ss)", [])];
   }

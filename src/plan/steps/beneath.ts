@@ -7,11 +7,11 @@ import { E } from "../../abi/errno.ts";
 import { type Lane, place, type PlanBuilder, slot, text, words } from "../builder.ts";
 import type { Operand, Ref } from "../types.ts";
 
-export const OPEN_HOW_SIZE = 24;
+const OPEN_HOW_SIZE = 24;
 const IN_ROOT = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS;
 
 /** struct open_how: only a descriptor for the path (O_PATH), resolved inside the root. */
-export function how(b: PlanBuilder, kind: "any" | "itself" | "directory" | "ordinary directory" | "no symlinks"): Ref {
+function how(b: PlanBuilder, kind: "any" | "itself" | "directory" | "ordinary directory" | "no symlinks"): Ref {
   const { O } = b;
   const flags = {
     "any": O.PATH | O.CLOEXEC,

@@ -12,7 +12,7 @@ const GETCWD_SIZE = 4096;
 const SLASH = 47;
 
 /** The bits of a list of capability names; names that the kernel does not know are left out (checks.ts warns). */
-export function capabilityBits(names: readonly string[] | undefined, facts: Pick<HostFacts, "lastCapability">): bigint {
+function capabilityBits(names: readonly string[] | undefined, facts: Pick<HostFacts, "lastCapability">): bigint {
   let bits = 0n;
   for (const name of names ?? []) {
     const number = CAPABILITIES.indexOf(name);

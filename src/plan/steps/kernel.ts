@@ -89,7 +89,7 @@ export function writeSysctls({ b, box, spec }: Recipe): void {
 }
 
 /** "net.ipv4.conf.eth0/1.x" and "net/ipv4/conf/eth0.1/x" -> the path under /proc/sys. Source: sysctl.d(5). */
-export function sysctlPath(key: string): string {
+function sysctlPath(key: string): string {
   const separator = /[./]/.exec(key)?.[0];
   if (separator === "/") return key;
   return key.replace(/[./]/g, (c) => (c === "." ? "/" : "."));

@@ -55,7 +55,7 @@ export function setPropagation(lane: Lane, mount: "/" | "." | Ref, flags: number
  * Propagation of the container's mount tree while it is set up: linux.rootfsPropagation, or recursive slave. What is to be
  * unbindable is private until the end, because mounts are taken from it.
  */
-export function treePropagation({ spec }: Pick<Recipe, "spec">): number {
+function treePropagation({ spec }: Pick<Recipe, "spec">): number {
   const flags = PROPAGATION[spec.linux?.rootfsPropagation ?? ""] ?? (MS.SLAVE | MS.REC);
   return flags & MS.UNBINDABLE ? MS.PRIVATE | (flags & MS.REC) : flags;
 }

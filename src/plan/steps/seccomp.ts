@@ -13,7 +13,7 @@ import { type SyscallName, syscallNumber } from "../../abi/syscalls.ts";
 import { RunkError } from "../../errors.ts";
 import type { HostFacts } from "../../host/facts.ts";
 import { compileProfile, type Filter, isOn } from "../../seccomp/compile.ts";
-import { describeReturn, interpret } from "../../seccomp/decode.ts";
+import { describeReturn, interpret } from "../../seccomp/interpret.ts";
 import { actionOf, ACTIONS, AUDIT_ARCH } from "../../seccomp/names.ts";
 import type { Process, Seccomp } from "../../spec/schema.ts";
 import { bytes, words } from "../builder.ts";

@@ -1,5 +1,5 @@
 /** Configs that ask for much: what each costs beside runc. */
-import { exists } from "../packages.ts";
+import { exists } from "../../files.ts";
 import type { Note } from "./lifecycle.ts";
 import type { Runtimes } from "./runtimes.ts";
 

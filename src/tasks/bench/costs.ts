@@ -1,6 +1,6 @@
 /** What commands cost: measured in turns, program after program, and told as medians. */
 import process from "node:process";
-import { exists } from "../packages.ts";
+import { exists } from "../../files.ts";
 
 export interface Program {
   readonly name: string;
@@ -16,7 +16,7 @@ interface Cost {
 }
 
 /** The program that the others are compared with. */
-export const BASE = "runc";
+const BASE = "runc";
 export const EMPTY = "empty Deno program";
 
 const CPUACCT = "/sys/fs/cgroup/cpuacct";
@@ -118,7 +118,7 @@ export class Costs implements Disposable {
 }
 
 /** Rounded to hundredths. */
-export function median(values: readonly number[]): number {
+function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   const value = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;

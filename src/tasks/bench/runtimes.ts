@@ -1,5 +1,5 @@
 /** Runtimes at work on bundles made for the purpose, each with a state root of its own. */
-import { exists } from "../packages.ts";
+import { exists } from "../../files.ts";
 import type { Costs, Program } from "./costs.ts";
 
 // deno-lint-ignore no-explicit-any

@@ -2,7 +2,7 @@
  * The two disks of a virtual machine: the root file system with Debian's kernel beside it, made once and kept, and the
  * payload of one run, with deno, the program under test and the tests.
  */
-import { exists } from "../packages.ts";
+import { exists } from "../../files.ts";
 
 /** What the guests need besides a minimal Debian. */
 const GUEST_PACKAGES = [

@@ -7,7 +7,7 @@ import fc from "../../support/random.ts";
 import { RunkError } from "../../../src/errors.ts";
 import type { Instruction } from "../../../src/seccomp/code.ts";
 import { compileProfile } from "../../../src/seccomp/compile.ts";
-import { describeReturn, interpret } from "../../../src/seccomp/decode.ts";
+import { describeReturn, interpret } from "../../../src/seccomp/interpret.ts";
 import { type ActionName, ACTIONS, AUDIT_ARCH, type CallArch, OPERATORS } from "../../../src/seccomp/names.ts";
 import { multiplexed, syscallTable } from "../../../src/seccomp/syscalls.ts";
 import type { Seccomp } from "../../../src/spec/schema.ts";

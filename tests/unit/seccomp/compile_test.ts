@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { generate, INSTRUCTIONS_MAX, OP } from "../../../src/seccomp/code.ts";
 import { compileProfile, isOn } from "../../../src/seccomp/compile.ts";
-import { decode, describeReturn, disassemble, interpret } from "../../../src/seccomp/decode.ts";
+import { describeReturn, interpret } from "../../../src/seccomp/interpret.ts";
 import { ACTIONS, ARCHITECTURES, AUDIT_ARCH, FLAGS, OPERATORS } from "../../../src/seccomp/names.ts";
 import { syscallTable } from "../../../src/seccomp/syscalls.ts";
 import type { Seccomp } from "../../../src/spec/schema.ts";
+import { decode, disassemble } from "../../support/filters.ts";
 import { test } from "../../support/test.ts";
 
 type Rules = NonNullable<Seccomp["syscalls"]>;

@@ -1,7 +1,7 @@
 /** Our filters beside libseccomp's, over the profiles of real clients: the same verdicts, for no more instructions. */
 import assert from "node:assert/strict";
 import { compileProfile } from "../../../src/seccomp/compile.ts";
-import { describeReturn, interpret } from "../../../src/seccomp/decode.ts";
+import { describeReturn, interpret } from "../../../src/seccomp/interpret.ts";
 import { AUDIT_ARCH, type CallArch } from "../../../src/seccomp/names.ts";
 import { syscallTable, X32_BIT } from "../../../src/seccomp/syscalls.ts";
 import { parseJson } from "../../../src/spec/json.ts";

@@ -1,8 +1,8 @@
-/** An executable back into its parts: segments, machine memory, records. For tests and for looking at a core by hand. */
-import type { Arch } from "../abi/arch.ts";
-import { ELF_MACHINE } from "../abi/arch.ts";
-import { type SyscallName, syscallName } from "../abi/syscalls.ts";
-import type { Condition, Op } from "../plan/types.ts";
+/** An executable back into its parts: segments, machine memory, records. */
+import type { Arch } from "../../src/abi/arch.ts";
+import { ELF_MACHINE } from "../../src/abi/arch.ts";
+import { type SyscallName, syscallName } from "../../src/abi/syscalls.ts";
+import type { Condition, Op } from "../../src/plan/types.ts";
 import {
   ARGS_MAX,
   CONDITION,
@@ -14,7 +14,7 @@ import {
   RECORD,
   RECORD_SIZE,
   TOLERATE_MAX,
-} from "./layout.ts";
+} from "../../src/init/layout.ts";
 
 export interface Segment {
   readonly type: number;
