@@ -57,13 +57,20 @@ function checkAvailable(writes: readonly CgroupWrite[], available: readonly stri
   throw new RunkError(`${what}: controller "${missing.controller}" not available [config.json ${missing.path}]`);
 }
 
-/** A cgroup has the files of a controller when its parent hands the controller on, and so on up to the root. */
+/**
+ * A cgroup has the files of a controller when its parent hands the controller on, and so on up to the root. A level that
+ * hands all on has been written before, and is not again: each write waits for cgroups that are being removed.
+ */
 function enableControllers(host: Lane, directory: CgroupDirectory, available: readonly string[]): void {
   if (available.length === 0) return;
+  const { builder: b } = host;
   const { mountpoint } = directory;
   const levels = [mountpoint, ...ladder({ ...directory, base: mountpoint }).slice(0, -1)];
   const words = available.map((name) => "+" + name);
   const all = words.join(" ");
+  // Of a list that can have no others, the length says whether it has all.
+  const length = available.join(" ").length + "\n".length;
+  const enabled = b.buffer("enabled controllers", length + 1);
   // What a level cannot hand on (it does not have it, or has processes of its own) fails where a limit needs it.
   const tolerate = [E.NOENT, E.BUSY, E.OPNOTSUPP, E.INVAL, E.PERM, E.ACCES];
   host.task("enable the controllers for the cgroup", { path: PATH, error: "cannot enable controllers in {item}" });
@@ -71,16 +78,18 @@ function enableControllers(host: Lane, directory: CgroupDirectory, available: re
     levels.map((item) => ({ item })),
     levels.map((level) => [text(`${level}/cgroup.subtree_control`)]),
     ([file], next) => {
-      const single = host.builder.unique("one by one");
-      host.sys("openat", [AT_FDCWD, file!, host.builder.O.WRONLY | host.builder.O.CLOEXEC], {
+      const [single, done] = [b.unique("one by one"), b.unique("all enabled")];
+      host.sys("openat", [AT_FDCWD, file!, b.O.RDWR | b.O.CLOEXEC], {
         out: "file",
         tolerate: [E.NOENT, E.ACCES, E.PERM, E.ROFS],
         to: next,
       });
+      host.sys("read", [slot("file"), enabled, length + 1], { out: "length" });
+      host.jump(done, { left: slot("length"), is: "==", right: length });
       host.sys("write", [slot("file"), text(all), all.length], { tolerate, to: single });
-      host.close("file").jump(next).label(single);
+      host.jump(done).label(single);
       for (const word of words) host.sys("write", [slot("file"), text(word), word.length], { tolerate });
-      host.close("file");
+      host.label(done).close("file");
     },
   );
 }
