@@ -18,7 +18,7 @@ import { withFault } from "../support/fault.ts";
 import { descriptors } from "../support/machine.ts";
 import { exists, test } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const STRIDE = Deno.env.get("RUNK_TEST_EVERY_STEP") === "1" ? 1 : 13;
 const RLIMIT_CORE = 4;
 

@@ -150,7 +150,7 @@ test("carrying a plan out leaves no descriptor and no child behind", [], async (
 const KB = 1024;
 const RSS_MAX = 200 * KB;
 
-test(`a created container that waits takes at most ${RSS_MAX / KB} KB of memory`, ["root", "cgroup1"], async () => {
+test(`a created container that waits takes at most ${RSS_MAX / KB} KB of memory`, ["root", "cgroups"], async () => {
   await using box = await Box.create({ script: "true" });
   await box.ok(["create", box.id]);
   const { pid } = await box.state();
@@ -168,7 +168,7 @@ test(`a created container that waits takes at most ${RSS_MAX / KB} KB of memory`
 
 test(
   "a program starts with default signals, an empty mask and its caller's limit on open files",
-  ["root", "cgroup1"],
+  ["root", "cgroups"],
   async () => {
     await using box = await Box.create({
       script: "cat /proc/self/status; ulimit -Sn",
@@ -193,7 +193,7 @@ const withoutMemfd = (args: readonly string[], cwd: string) =>
 
 test(
   "where vm.memfd_noexec forbids programs in memory, the executor runs from a file without a name",
-  ["root", "cgroup1", "file:/proc/sys/vm/memfd_noexec"],
+  ["root", "cgroups", "file:/proc/sys/vm/memfd_noexec"],
   async () => {
     await using box = await Box.create({ script: "echo ran; ls -l /proc/1/exe" });
     const result = await withoutMemfd([RUNK, "--root", box.root, "run", box.id], box.directory);
@@ -210,7 +210,7 @@ test(
 
 test(
   "where neither memory nor the state directory can be run from, the error says why and what to do",
-  ["root", "cgroup1", "file:/proc/sys/vm/memfd_noexec"],
+  ["root", "cgroups", "file:/proc/sys/vm/memfd_noexec"],
   async () => {
     await using box = await Box.create({ script: "true" });
     await Deno.mkdir(box.root);

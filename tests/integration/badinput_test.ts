@@ -4,7 +4,7 @@ import { Box, type Config, newId } from "../support/box.ts";
 import { run, RUNK } from "../support/runk.ts";
 import { exists, test } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 /** Runs create and run, which both fail with status 1 and one error line that matches; no state is left of either. */
 async function refused(box: Box, message: RegExp, commands: readonly string[] = ["create", "run"]): Promise<void> {

@@ -1,34 +1,34 @@
-/** cgroup v1: what limits are in the kernel, and which it refuses. */
+/** Limits: what is in the kernel, and what it refuses. The files of v1; for those of v2 see tests/vm/cgroup2_test.ts. */
 import assert from "node:assert/strict";
 import { Box, RUNK } from "../support/box.ts";
 import {
+  blockDevice,
   boxWith,
   cgroupPaths,
   DENY_ALL,
   dissolveHierarchies,
+  isV2,
+  move,
   type Paths,
   readCgroup,
   type Resources,
   runcPaths,
 } from "../support/cgroups.ts";
-import { exists, test } from "../support/test.ts";
+import { run } from "../support/runk.ts";
+import { exists, test, until } from "../support/test.ts";
 
-const NEEDS = ["root", "cgroup1"] as const;
-const RUNC = [...NEEDS, "command:runc"] as const;
-
-/** The number of some block device, "major:minor". */
-function blockDevice(): string | undefined {
-  const [first] = [...Deno.readDirSync("/sys/block")].map(({ name }) => name).sort();
-  return first === undefined ? undefined : Deno.readTextFileSync(`/sys/block/${first}/dev`).trim();
-}
+const NEEDS = ["root", "cgroups"] as const;
+const V1 = ["root", "cgroup1"] as const;
+const RUNC = [...V1, "command:runc"] as const;
 
 test("every limit is in the kernel as the config has it, and as runc sets it", RUNC, async () => {
-  const device = blockDevice();
-  const [major, minor] = (device ?? "0:0").split(":").map(Number) as [number, number];
+  const disk = blockDevice();
+  const { major, minor } = disk ?? { major: 0, minor: 0 };
+  const device = `${major}:${minor}`;
   // Gone from kernels since 5.0, with the scheduler that had it.
   const hasLeafWeight = exists("/sys/fs/cgroup/blkio/blkio.leaf_weight");
   console.log("skipped: rdma: it takes an adapter; the values are in tests/unit/cgroup/v1_test.ts");
-  const throttle = (rate: number) => (device === undefined ? [] : [{ major, minor, rate }]);
+  const throttle = (rate: number) => (disk === undefined ? [] : [{ major, minor, rate }]);
   await using box = await boxWith({
     memory: {
       limit: 67108864,
@@ -44,7 +44,7 @@ test("every limit is in the kernel as the config has it, and as runc sets it", R
     blockIO: {
       weight: 300,
       ...(hasLeafWeight ? { leafWeight: 350 } : {}),
-      weightDevice: device === undefined ? [] : [{ major, minor, weight: 400 }],
+      weightDevice: disk === undefined ? [] : [{ major, minor, weight: 400 }],
       throttleReadBpsDevice: throttle(1048576),
       throttleWriteBpsDevice: throttle(2097152),
       throttleReadIOPSDevice: throttle(300),
@@ -74,7 +74,7 @@ test("every limit is in the kernel as the config has it, and as runc sets it", R
   await box.ok(["create", box.id]);
   const [own, runc] = [cgroupPaths(box), await runcPaths(box)];
   for (const [controller, file, value] of expected) {
-    if (!exists(`${own[controller]}/${file}`) || (device === undefined && file.endsWith("_device"))) {
+    if (!exists(`${own[controller]}/${file}`) || (disk === undefined && file.endsWith("_device"))) {
       console.log(`skipped: ${file}: this kernel has none`);
       continue;
     }
@@ -84,7 +84,7 @@ test("every limit is in the kernel as the config has it, and as runc sets it", R
   assert.match(readCgroup(own, "memory", "memory.oom_control"), /^oom_kill_disable 1$/m);
 });
 
-test("an idle cgroup, a burst and a time for real-time processes are set", NEEDS, async () => {
+test("an idle cgroup, a burst and a time for real-time processes are set", V1, async () => {
   const root = "/sys/fs/cgroup/cpu";
   const hasRealTime = exists(`${root}/cpu.rt_runtime_us`) &&
     Number(Deno.readTextFileSync(`${root}/cpu.rt_runtime_us`)) > 0;
@@ -222,7 +222,8 @@ test("a container starts under a memory limit of 256 kB", NEEDS, async () => {
   });
   for (let i = 0; i < 5; i++) {
     await box.ok(["create", box.id]);
-    assert.equal(readCgroup(cgroupPaths(box), "memory", "memory.limit_in_bytes"), "262144");
+    const [controller, file] = isV2 ? ["", "memory.max"] : ["memory", "memory.limit_in_bytes"];
+    assert.equal(readCgroup(cgroupPaths(box), controller!, file!), "262144");
     await box.ok(["start", box.id]);
     assert.equal((await box.state()).status, "running");
     await box.ok(["delete", "--force", box.id]);
@@ -233,6 +234,8 @@ test("a limit that the set-up itself does not fit into is named as the cause", N
   await using box = await boxWith({ memory: { limit: 4096 } });
   const { status, stderr } = await box.runk(["create", box.id]);
   assert.equal(status, 1);
+  // v2 takes the limit, and makes room for it by killing.
+  if (isV2) return assert.match(stderr, /container init was OOM-killed \(memory limit too low\?\)/);
   assert.match(stderr, /unable to set memory limit to 4096: device or resource busy/);
   assert.match(stderr, /\/linux\/resources\/memory\/limit\] \(current usage: \d+, peak usage: \d+\)/);
 });
@@ -247,7 +250,7 @@ test("a set-up that is killed for want of memory says so", NEEDS, async () => {
   assert.match(stderr, /container init was OOM-killed \(memory limit too low\?\)/);
 });
 
-test("a value that the kernel refuses is named with its file, error and place in the config", NEEDS, async () => {
+test("a value that the kernel refuses is named with its file, error and place in the config", V1, async () => {
   const refused: [resources: Resources, message: RegExp][] = [
     [
       { cpu: { cpus: "9999" } },
@@ -295,4 +298,61 @@ test("a value that the kernel refuses is named with its file, error and place in
     assert.equal(status, 1, JSON.stringify(resources));
     assert.match(stderr.replaceAll('\\"', '"'), message);
   }
+});
+
+test(
+  "a limit whose controller is missing is refused, by name; without such a limit a container is made",
+  NEEDS,
+  async () => {
+    await using box = await boxWith({}, { script: "echo up" });
+    const pids = { devices: [DENY_ALL], pids: { limit: 5 } };
+    const parent = `runk-test-${Deno.pid}-without`;
+    const other = new Deno.Command("sleep", { args: ["1000"] }).spawn();
+    // On v1 a hierarchy that is not mounted; on v2 one whose processes keep it from handing controllers on.
+    const create = async () => {
+      if (isV2) return await box.runk(["run", box.id]);
+      const script = 'umount /sys/fs/cgroup/pids && exec "$@"';
+      return await run("unshare", ["--mount", "sh", "-c", script, "sh", RUNK, "--root", box.root, "run", box.id], {
+        cwd: box.directory,
+      });
+    };
+    try {
+      if (isV2) {
+        Deno.mkdirSync(`/sys/fs/cgroup/${parent}`);
+        move(other.pid, `/sys/fs/cgroup/${parent}`);
+      }
+      for (const resources of [{ devices: [DENY_ALL] }, pids]) {
+        await box.write((c) => {
+          c.process = { ...c.process, terminal: false, args: ["echo", "up"] };
+          c.linux.resources = resources;
+          if (isV2) c.linux.cgroupsPath = `/${parent}/${box.id}`;
+        });
+        const { status, stdout, stderr } = await create();
+        if (resources !== pids) assert.deepEqual([status, stdout], [0, "up\n"], stderr);
+        else assert.match(stderr, isV2 ? /pids\.max: .*\(ENOENT\) \[.*\/pids\/limit\]/ : /pids.* is not mounted/);
+      }
+    } finally {
+      other.kill("SIGKILL");
+      await other.status;
+      if (isV2) Deno.removeSync(`/sys/fs/cgroup/${parent}`);
+    }
+  },
+);
+
+test("while limits are updated, access to devices is at no moment another", NEEDS, async () => {
+  await using box = await boxWith({}, {
+    // Each turn that goes wrong leaves a line.
+    script: `while :; do head -c 1 /dev/zero >/dev/null || echo zero; head -c 1000 /tmp/kmsg 2>/dev/null && echo kmsg
+      done >/tmp/wrong 2>&1`,
+    config: (c) => {
+      c.root.readonly = false;
+      for (const set of ["bounding", "effective", "permitted"]) c.process.capabilities[set].push("CAP_SYSLOG");
+    },
+  });
+  const made = await run("mknod", [`${box.rootfs}/tmp/kmsg`, "c", "1", "11"]);
+  assert.equal(made.status, 0, made.stderr);
+  await box.ok(["run", "-d", box.id]);
+  await until("it tries", () => exists(`${box.rootfs}/tmp/wrong`));
+  for (let i = 0; i < 5; i++) await box.ok(["update", "--pids-limit", String(30 + i), box.id]);
+  assert.equal(await Deno.readTextFile(`${box.rootfs}/tmp/wrong`), "");
 });

@@ -1,9 +1,11 @@
-/** How often a create writes into cgroup files: each value once, and no more than it takes. */
+/** How often a create writes into cgroup files: each value once, no more than it takes; and what it waits for. */
 import assert from "node:assert/strict";
 import { Box, RUNK } from "../support/box.ts";
+import { isV2 } from "../support/cgroups.ts";
+import { run } from "../support/runk.ts";
 import { test, until } from "../support/test.ts";
 
-const NEEDS = ["root", "cgroup1", "command:strace", "command:runc"] as const;
+const NEEDS = ["root", "cgroups", "command:strace", "command:runc"] as const;
 
 /** "devices.allow=c 1:3 rwm" for each write into a cgroup file between a create and the deletion of its container. */
 async function cgroupWrites(program: string, box: Box, id: string): Promise<string[]> {
@@ -26,7 +28,7 @@ async function cgroupWrites(program: string, box: Box, id: string): Promise<stri
   const lines = (await Deno.readTextFile(trace)).split("\n");
   return lines.flatMap((line) => {
     const match = /write\(\d+<\/sys\/fs\/cgroup\/(\S+)>, "(.*?)(?:\\n)?", \d+(?:\) += \d| <unfinished)/.exec(line);
-    const isUndo = match?.[1]?.endsWith("freezer.state");
+    const isUndo = /\/(freezer\.state|cgroup\.freeze)$/.test(match?.[1] ?? "");
     return match === null || isUndo ? [] : [`${match[1]!.replace(id, "ID")}=${match[2]}`];
   });
 }
@@ -48,21 +50,82 @@ const POD = {
 };
 const DEFAULT = { devices: [{ allow: false, access: "rwm" }] };
 
-for (const [name, resources, most] of [["the default config", DEFAULT, 23], ["a pod", POD, 31]] as const) {
-  test(`a create of ${name} writes each value into cgroup files once, ${most} at most`, NEEDS, async () => {
+/** The most that is written, by version; on v1 with nine hierarchies. */
+const MOST = [["the default config", DEFAULT, { v1: 23, v2: 0 }], ["a pod", POD, { v1: 31, v2: 7 }]] as const;
+
+for (const [name, resources, most] of MOST) {
+  test(`a create of ${name} writes each value into cgroup files once, and no more than it takes`, NEEDS, async () => {
     await using box = await Box.create({
       config: (c) => {
         c.process.args = ["sleep", "1000"];
         c.linux.resources = resources;
       },
     });
-    const own = await cgroupWrites(RUNK, box, box.id);
     const runc = await cgroupWrites("runc", box, `${box.id}-runc`);
+    // After the first container on v2, the cgroups above it have their controllers enabled.
+    const own = await cgroupWrites(RUNK, box, box.id);
     console.log(`cgroup files written by a create of ${name}: ${own.length}; by runc: ${runc.length}`);
     assert.deepEqual(own.toSorted(), [...new Set(own)].toSorted(), "nothing twice");
-    // One for each hierarchy that is mounted on the machine.
-    const hierarchies = own.filter((write) => write.includes("/tasks=")).length;
-    assert.ok(own.length <= most - 9 + hierarchies, `${own.length} writes: ${own.join(", ")}`);
+    const joins = (writes: readonly string[]) =>
+      writes.filter((write) => /\/(tasks|cgroup\.procs)=/.test(write)).length;
+    // On v1, one for each hierarchy that is mounted on the machine; on v2 the process is born where it belongs.
+    const limit = isV2 ? most.v2 : most.v1 - 9 + joins(own);
+    assert.ok(own.length <= limit, `${own.length} writes: ${own.join(", ")}`);
     assert.ok(own.length <= runc.length, `runc makes ${runc.length}`);
+    if (!isV2) return;
+    assert.equal(joins(own), 0);
+    assert.ok(joins(runc) > 0, `runc's: ${runc.join(", ")}`);
   });
 }
+
+/** Processes that the kernel moves from one cgroup to another, counted by a tracepoint of its own. */
+class Moves implements AsyncDisposable {
+  readonly #mount: string;
+  readonly #instance: string;
+
+  private constructor(mount: string) {
+    this.#mount = mount;
+    this.#instance = `${mount}/instances/runk-test-${Deno.pid}`;
+  }
+
+  static async watch(): Promise<Moves> {
+    const moves = new Moves(await Deno.makeTempDir({ prefix: "runk-tracefs-" }));
+    const { status, stderr } = await run("mount", ["-t", "tracefs", "tracefs", moves.#mount]);
+    assert.equal(status, 0, stderr);
+    Deno.mkdirSync(moves.#instance);
+    Deno.writeTextFileSync(`${moves.#instance}/events/cgroup/cgroup_attach_task/enable`, "1");
+    return moves;
+  }
+
+  /** How many processes were moved into cgroups of this name. */
+  into(name: string): number {
+    const lines = Deno.readTextFileSync(`${this.#instance}/trace`).split("\n");
+    return lines.filter((line) => line.includes(`dst_path=/${name} `)).length;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    Deno.removeSync(this.#instance);
+    await run("umount", [this.#mount]);
+    Deno.removeSync(this.#mount);
+  }
+}
+
+test(
+  "on v2 create and exec move no process into a cgroup, where runc moves one each and waits for RCU",
+  ["root", "cgroup2", "command:runc", "file:/sys/kernel/tracing"],
+  async () => {
+    await using moves = await Moves.watch();
+    await using box = await Box.create({ config: (c) => (c.process.args = ["sleep", "1000"]) });
+    await box.ok(["run", "--detach", box.id]);
+    await box.ok(["exec", box.id, "true"]);
+    const theirs = `${box.id}-runc`;
+    for (const args of [["run", "--detach", theirs], ["exec", theirs, "true"]]) {
+      const { status, stderr } = await box.other("runc", args);
+      assert.equal(status, 0, stderr);
+    }
+    const [own, runc] = [moves.into(box.id), moves.into(theirs)];
+    console.log(`processes moved by create and exec: ${own}; by runc: ${runc}`);
+    assert.equal(own, 0);
+    assert.ok(runc >= 2, `runc moves ${runc}`);
+  },
+);

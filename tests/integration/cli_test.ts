@@ -5,7 +5,7 @@ import { run, RUNK, runk } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
 import { programFor } from "../support/user.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const COMMANDS = ["create", "delete", "exec", "kill", "list", "run", "spec", "start", "state"];
 
 test("help is on standard output with status 0, however it is asked for; each command has its own", [], async () => {

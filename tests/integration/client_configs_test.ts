@@ -6,7 +6,7 @@ import type { Box, Config } from "../support/box.ts";
 import { compare, ownCapabilities } from "../support/compare.ts";
 import { exists, test } from "../support/test.ts";
 
-const NEEDS = ["root", "cgroup1", "file:/usr/sbin/runc"] as const;
+const NEEDS = ["root", "cgroups", "file:/usr/sbin/runc"] as const;
 const FIXTURES = new URL("../fixtures/configs/", import.meta.url);
 
 /** Bind sources that every machine has and that are meant; others are made. */

@@ -4,7 +4,7 @@ import { Box } from "../support/box.ts";
 import { RUNK } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 
 /** Starts runk by itself, so that its pid is the one to kill. */
 const start = (box: Box, args: readonly string[]) =>
@@ -45,8 +45,8 @@ async function duration(box: Box, args: readonly string[]): Promise<number> {
 async function assertGone(box: Box, when: string): Promise<void> {
   await box.ok(["delete", "--force", box.id]);
   assert.ok(!exists(`${box.root}/${box.id}`), `state is left after a kill ${when}`);
-  const cgroups = ["cpu", "memory", "devices", "freezer", "pids", "systemd", "unified"].map((name) =>
-    `/sys/fs/cgroup/${name}/${box.id}`
+  const cgroups = ["", "cpu/", "memory/", "devices/", "freezer/", "pids/", "systemd/", "unified/"].map((hierarchy) =>
+    `/sys/fs/cgroup/${hierarchy}${box.id}`
   );
   await until(`cgroups are gone after a kill ${when}`, () => !cgroups.some(exists));
   await until(`processes are gone after a kill ${when}`, () => processesOf(box).length === 0);

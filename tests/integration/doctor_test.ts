@@ -39,7 +39,7 @@ test("doctor names a use for everything, and a cure for what is missing", ["root
   assert.match(text, /\nContainers can be made on this machine\.\n$/);
 });
 
-test("what doctor finds is what containers get", ["root", "cgroup1"], async () => {
+test("what doctor finds is what containers get", ["root", "cgroups"], async () => {
   const all = await findings();
   const isThere = (name: string) => all.get(name)!.state === "yes";
   await using box = await Box.create({

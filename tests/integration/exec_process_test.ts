@@ -141,7 +141,7 @@ test(
 // On v2 the kernel itself gives whoever enters a cgroup its CPUs.
 test(
   "exec runs on the CPUs that execCPUAffinity names, on all without it",
-  ["root", "cgroup1", "command:taskset"],
+  ["root", "cgroups", "command:taskset"],
   async () => {
     const cpus = navigator.hardwareConcurrency;
     if (cpus < 2) return console.log("not tested: CPU affinity, because there is one CPU");

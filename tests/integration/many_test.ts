@@ -9,7 +9,7 @@ import { poll } from "../../ffi/poll.ts";
 import { Box } from "../support/box.ts";
 import { exists, test } from "../support/test.ts";
 
-const NEEDS = ["root", "cgroup1"] as const;
+const NEEDS = ["root", "cgroups"] as const;
 const COUNT = Number(Deno.env.get("RUNK_MANY") ?? 24);
 const BATCH = 12;
 
@@ -18,6 +18,7 @@ function ownCgroups(): Record<string, string> {
   const files = [
     ...["cpuset.cpus", "cpuset.mems", "notify_on_release", "cgroup.clone_children"].map((name) => `cpuset/${name}`),
     ...["devices/devices.list", "memory/memory.limit_in_bytes", "unified/cgroup.subtree_control", "cpu/cpu.shares"],
+    ...["cgroup.max.depth", "cgroup.max.descendants", "cgroup.controllers", "cpuset.cpus.effective"],
   ].map((name) => `/sys/fs/cgroup/${name}`).filter(exists);
   return Object.fromEntries(files.map((file) => [file, Deno.readTextFileSync(file)]));
 }

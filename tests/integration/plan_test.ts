@@ -67,7 +67,7 @@ test("plan prints the steps, their numbers and where they come from, and makes n
 
 test(
   "what plan shows is what create does: the failing step has the number and words of the plan",
-  ["root", "cgroup1"],
+  ["root", "cgroups"],
   async () => {
     await using box = await Box.create({
       config: (config) =>

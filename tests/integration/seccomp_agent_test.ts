@@ -5,7 +5,7 @@ import { syscallTable } from "../../src/seccomp/syscalls.ts";
 import { Box, type Config } from "../support/box.ts";
 import { exists, test, until } from "../support/test.ts";
 
-const NEEDS = ["root", "cgroup1", "file:/usr/bin/python3"] as const;
+const NEEDS = ["root", "cgroups", "file:/usr/bin/python3"] as const;
 const TABLE = syscallTable(Deno.build.arch);
 const number = (name: string) => TABLE.get(name) ?? -1;
 const rule = (names: string[], action: string) => ({ names, action: `SCMP_ACT_${action}` });

@@ -6,7 +6,7 @@ import { clientConfig } from "../support/plans.ts";
 import type { Result } from "../support/runk.ts";
 import { exists, test } from "../support/test.ts";
 
-const NEEDS = ["root", "cgroup1", "file:/usr/bin/python3"] as const;
+const NEEDS = ["root", "cgroups", "file:/usr/bin/python3"] as const;
 const BESIDE = [...NEEDS, "file:/usr/sbin/runc"] as const;
 const TABLE = syscallTable(Deno.build.arch);
 const number = (call: string | number) => (typeof call === "number" ? call : TABLE.get(call)!);

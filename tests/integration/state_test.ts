@@ -4,7 +4,7 @@ import { Box } from "../support/box.ts";
 import { run, RUNK } from "../support/runk.ts";
 import { exists, test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1"] as const;
+const ROOT = ["root", "cgroups"] as const;
 const WITH_RUNC = [...ROOT, "file:/usr/sbin/runc"] as const;
 const ended = (box: Box, id = box.id) => until("it has ended", async () => (await box.state(id)).status === "stopped");
 

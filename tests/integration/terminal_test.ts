@@ -5,7 +5,7 @@ import { RUNK } from "../support/runk.ts";
 import { ConsoleSocket, Terminal } from "../support/terminal.ts";
 import { test, until } from "../support/test.ts";
 
-const ROOT = ["root", "cgroup1", "command:setsid"] as const;
+const ROOT = ["root", "cgroups", "command:setsid"] as const;
 const PROMPT = /\/ # \r?(\/ # )?$/;
 
 /** A container that runs an interactive shell, as `runk spec` has it. */

@@ -3,6 +3,9 @@ import assert from "node:assert/strict";
 import { Box, type BoxOptions } from "./box.ts";
 import { exists, until } from "./test.ts";
 
+/** This machine has the unified hierarchy alone. */
+export const isV2 = exists("/sys/fs/cgroup/cgroup.controllers");
+
 export type Paths = Readonly<Record<string, string>>;
 
 interface Owner {
@@ -13,6 +16,9 @@ interface Owner {
 /** Directories by controller, from the container's state.json; runc's has them, too. */
 export const cgroupPaths = ({ root, id }: Owner): Paths =>
   JSON.parse(Deno.readTextFileSync(`${root}/${id}/state.json`)).cgroup_paths;
+
+/** The directory by which a container's processes are known. */
+export const processDirectory = (paths: Paths): string => (paths["devices"] ?? paths[""])!;
 
 /** A file's text without the last line end. */
 export const readCgroup = (paths: Paths, controller: string, file: string): string =>
@@ -26,13 +32,16 @@ export const members = (directory: string): number[] =>
 export const move = (pid: number, directory: string): void =>
   Deno.writeTextFileSync(`${directory}/cgroup.procs`, `${pid}`);
 
-/** Directories of one name, made in some v1 hierarchies, and removed at the end with whatever is still there. */
+const ROOT = "/sys/fs/cgroup";
+const SOME_V1 = ["devices", "cpu", "memory", "freezer", "pids"];
+
+/** Someone else's cgroup, in some hierarchies of v1 or in that of v2; removed at the end where it still is. */
 export class ForeignCgroup implements Disposable {
   readonly directories: readonly string[];
 
-  constructor(paths: readonly string[]) {
-    this.directories = paths;
-    for (const path of paths) Deno.mkdirSync(path);
+  constructor(name: string) {
+    this.directories = isV2 ? [`${ROOT}/${name}`] : SOME_V1.map((controller) => `${ROOT}/${controller}/${name}`);
+    for (const path of this.directories) Deno.mkdirSync(path);
   }
 
   [Symbol.dispose](): void {
@@ -81,4 +90,12 @@ export async function dissolveHierarchies(): Promise<void> {
     }
     return unmounted().length === 0;
   });
+}
+
+/** The first block device of this machine. */
+export function blockDevice(): { name: string; major: number; minor: number } | undefined {
+  const [name] = [...Deno.readDirSync("/sys/block")].map(({ name }) => name).sort();
+  if (name === undefined) return undefined;
+  const [major, minor] = Deno.readTextFileSync(`/sys/block/${name}/dev`).trim().split(":").map(Number);
+  return { name, major: major!, minor: minor! };
 }

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { Box, type Config } from "../support/box.ts";
 import { exists, test, until } from "../support/test.ts";
-import { changeConfig, NEEDS, ok, property, read, ROOT } from "./guest.ts";
+import { assertLimits, changeConfig, LIMIT_FILES, LIMITS, NEEDS, ok, property, read, ROOT } from "./guest.ts";
 
 test(
   "a scope has the limits and annotations as properties, and loading systemd's configuration anew loses none",
@@ -24,33 +24,14 @@ test(
           "org.systemd.property.TimeoutStopSec": "uint64 77",
           "org.systemd.property.CollectMode": "'inactive-or-failed'",
         };
-        c.linux.resources = {
-          devices: [{ allow: false, access: "rwm" }],
-          memory: { limit: 64 << 20, swap: 96 << 20, reservation: 32 << 20 },
-          cpu: { shares: 512, quota: 20000, period: 50000, cpus: "0", mems: "0" },
-          pids: { limit: 33 },
-          blockIO: { weight: 100 },
-          unified: { "memory.high": String(48 << 20) },
-        };
+        c.linux.resources = { devices: [{ allow: false, access: "rwm" }], ...LIMITS };
       },
     });
     await changeConfig(box, (c) => (c.linux.cgroupsPath = `system.slice:runk:${box.id}`));
     const unit = `runk-${box.id}.scope`;
     const directory = `${ROOT}/system.slice/${unit}`;
-    const values: Record<string, string> = {
-      "memory.max": String(64 << 20),
-      "memory.swap.max": String(32 << 20),
-      "memory.low": String(32 << 20),
-      "memory.high": String(48 << 20),
-      "cpu.weight": "59",
-      "cpu.max": "20000 50000",
-      "cpuset.cpus": "0",
-      "pids.max": "33",
-      "io.weight": "default 910",
-    };
-    const check = (when: string) => {
-      for (const [file, value] of Object.entries(values)) assert.equal(read(directory, file), value, `${file} ${when}`);
-    };
+    const values = { ...LIMIT_FILES };
+    const check = (when: string) => assertLimits(directory, values, when);
     await box.ok(["--systemd-cgroup", "create", "--pid-file", "pid", box.id]);
     check("after create");
     assert.equal(await property(unit, "TimeoutStopUSec"), "1min 17s");
