@@ -1,7 +1,8 @@
 /**
- * `deno task test:vm [--core] [--filter TEXT] [MACHINE...]`: the tests that need a kernel of their own, in virtual
- * machines: one with cgroup v2 alone, one that systemd runs, with AppArmor, one with systemd and v1. The last line is the
- * count over all.
+ * `deno task test:vm [--core] [--filter TEXT] [MACHINE...] [FILE...]`: the tests that need a kernel of their own, in
+ * virtual machines: with cgroup v2 alone, run by systemd, with AppArmor, with systemd and v1; or the test files that are
+ * named. The program under test is $RUNK, else the bundle, and where it was built the executable in the core tests, too.
+ * The last line is the count over all.
  */
 import { countTests } from "./test.ts";
 import { exists } from "../files.ts";
@@ -21,19 +22,37 @@ interface Guest extends Machine {
   readonly all: readonly string[];
 }
 
-/** What is worth to be seen with cgroup v2, too; the rest does not depend on cgroups, or is about v1. */
-const INTEGRATION = ["lifecycle"];
+const integration = (...names: string[]) => names.map((name) => `tests/integration/${name}_test.ts`);
+const PLAIN_V2 = "cgroup_no_v1=all init=/sbin/plain-init";
 
 const GUESTS: readonly Guest[] = [
   {
     name: "cgroup2",
-    kernelArguments: "cgroup_no_v1=all init=/sbin/plain-init",
-    core: ["tests/vm/cgroup2_test.ts"],
+    kernelArguments: PLAIN_V2,
+    core: ["tests/vm/cgroup2_test.ts", ...integration("cgroup_writes", "cgroup_limits", "cgroups")],
     all: [
       "tests/vm/cgroup2_test.ts",
       "tests/vm/clock_test.ts",
-      ...INTEGRATION.map((name) => `tests/integration/${name}_test.ts`),
+      ...integration(
+        "cgroup_writes",
+        "cgroup_limits",
+        "cgroups",
+        "update",
+        "pause",
+        "events",
+        "ps",
+        "crash",
+        "many",
+        "nested",
+      ),
     ],
+  },
+  {
+    // What does not depend on cgroups, under the same kernel.
+    name: "kernel",
+    kernelArguments: PLAIN_V2,
+    core: [],
+    all: integration("hardening_process", "hardening_rootfs", "lifecycle", "process", "mounts", "seccomp"),
   },
   {
     name: "systemd",
@@ -55,11 +74,13 @@ const GUESTS: readonly Guest[] = [
   },
 ];
 
+const [BUNDLE, EXECUTABLE] = ["dist/runk.js", "dist/runk"];
+
 /** Seconds for a machine to come up, run its tests and go down, on a slow host without KVM. */
-const DEADLINE = { core: 600, all: 1200 };
+const DEADLINE = { core: 600, all: 1200, named: 3600 };
 
 async function main(): Promise<number> {
-  const { isCore, filter, guests } = options([...Deno.args]);
+  const { isCore, filter, guests, files } = options([...Deno.args]);
   await install(PACKAGES);
   const missing = Object.keys(PACKAGES).find((path) => !exists(path));
   if (Deno.uid() !== 0 || Deno.build.arch !== "x86_64" || missing !== undefined) {
@@ -67,19 +88,26 @@ async function main(): Promise<number> {
     console.log("0 passed, 0 failed, 1 skipped");
     return 0;
   }
-  const program = Deno.env.get("RUNK") ?? "dist/runk.js";
   const system = await systemDisk(cacheDirectory());
   const total = { passed: 0, failed: 0, skipped: 0 };
-  const deadline = isCore ? DEADLINE.core : DEADLINE.all;
-  // Side by side: a machine rarely keeps more than one CPU busy.
-  await Promise.all(guests.map(async (guest) => {
-    const tests = (isCore ? guest.core : guest.all).filter(exists);
-    if (tests.length === 0) return;
-    const start = Date.now();
-    const count = await runGuest(guest, system, { tests, program, filter }, deadline);
-    console.log(`vm ${guest.name}: ${format(count)} in ${Math.round((Date.now() - start) / 1000)} s`);
-    for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
-  }));
+  const runAll = async (program: string, isCore: boolean) => {
+    const deadline = files.length > 0 ? DEADLINE.named : isCore ? DEADLINE.core : DEADLINE.all;
+    // Side by side: a machine rarely keeps more than one CPU busy.
+    await Promise.all(guests.map(async (guest) => {
+      const tests = (files.length > 0 ? files : isCore ? guest.core : guest.all).filter(exists);
+      if (tests.length === 0) return;
+      const start = Date.now();
+      const count = await runGuest(guest, system, { tests, program, filter }, deadline);
+      console.log(`vm ${guest.name}: ${program}: ${format(count)} in ${Math.round((Date.now() - start) / 1000)} s`);
+      for (const key of ["passed", "failed", "skipped"] as const) total[key] += count[key];
+    }));
+  };
+  const program = Deno.env.get("RUNK");
+  await runAll(program ?? BUNDLE, isCore);
+  if (program === undefined && !isCore && files.length === 0) {
+    if (exists(EXECUTABLE)) await runAll(EXECUTABLE, true);
+    else console.log(`skipped: the executable's core tests: ${EXECUTABLE} is not there (deno task build)`);
+  }
   console.log(format(total));
   return total.failed === 0 ? 0 : 1;
 }
@@ -104,19 +132,28 @@ async function runGuest(guest: Guest, system: System, payload: Payload, deadline
   }
 }
 
-function options(args: string[]): { isCore: boolean; filter: string | undefined; guests: readonly Guest[] } {
+interface Options {
+  readonly isCore: boolean;
+  readonly filter: string | undefined;
+  readonly guests: readonly Guest[];
+  /** Test files in place of the guests' own. */
+  readonly files: readonly string[];
+}
+
+function options(args: string[]): Options {
   let [isCore, filter] = [false, undefined as string | undefined];
-  const names: string[] = [];
+  const [names, files]: [string[], string[]] = [[], []];
   for (let arg = args.shift(); arg !== undefined; arg = args.shift()) {
     if (arg === "--core") isCore = true;
     else if (arg === "--filter") filter = args.shift();
-    else names.push(arg);
+    else (arg.endsWith("_test.ts") ? files : names).push(arg);
   }
   const unknown = names.find((name) => !GUESTS.some((guest) => guest.name === name));
   if (unknown !== undefined) {
     throw new Error(`unknown machine ${unknown}: ${GUESTS.map(({ name }) => name).join(" or ")}`);
   }
-  return { isCore, filter, guests: names.length === 0 ? GUESTS : GUESTS.filter(({ name }) => names.includes(name)) };
+  const guests = names.length === 0 ? GUESTS : GUESTS.filter(({ name }) => names.includes(name));
+  return { isCore, filter, guests, files };
 }
 
 const format = ({ passed, failed, skipped }: { passed: number; failed: number; skipped: number }) =>

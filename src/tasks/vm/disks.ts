@@ -16,6 +16,8 @@ const GUEST_PACKAGES = [
     "kmod",
     "procps",
     "iproute2",
+    "strace",
+    "python3",
   ],
   ...["busybox-static", "uidmap", "runc", "crun", "containerd", "podman", "netavark", "iptables", "ca-certificates"],
 ];
@@ -183,7 +185,7 @@ export NO_COLOR=1 RUNK=${program} PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export DENO_DIR=/tmp/deno DENO_NO_UPDATE_CHECK=1 RUNK_PATIENCE=10
 stty -F /dev/ttyS1 raw 2>/dev/null
 cd /payload/project
-/payload/deno test --allow-all --no-check --no-config --no-lock --no-npm --junit-path=/tmp/report.xml ${
+/payload/deno test --allow-all --no-check --no-config --no-lock --no-npm --import-map=imports.json --junit-path=/tmp/report.xml ${
   filter === undefined ? "" : `--filter '${filter.replaceAll("'", "'\\''")}'`
 } ${tests.join(" ")}
 echo "tests ended with status $?"
@@ -197,6 +199,9 @@ export async function payloadDisk(payload: Payload, directory: string): Promise<
   const project = `${tree}/project`;
   await Deno.mkdir(`${project}/dist`, { recursive: true });
   await output("cp", ["-r", "ffi", "src", "tests", "main.ts", "deno.json", project]);
+  // Tests that call the code itself load the schema's library: without a network, by its path.
+  await output("cp", ["-rL", "node_modules/zod", `${project}/zod`]);
+  await Deno.writeTextFile(`${project}/imports.json`, '{ "imports": { "zod/mini": "./zod/mini/index.js" } }');
   await Deno.copyFile(await Deno.realPath(Deno.execPath()), `${tree}/deno`);
   await Deno.chmod(`${tree}/deno`, 0o755);
   const name = payload.program.slice(payload.program.lastIndexOf("/") + 1);
