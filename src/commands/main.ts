@@ -102,12 +102,13 @@ export async function main(args: readonly string[], program: Program): Promise<n
 }
 
 /** What the first line of dist/runk.js sets for Deno (tasks/bundle.ts). */
-const DENO_VARIABLES = /^DENO_(DIR=\/dev\/null|LOG=error,deno::cache=off)$/;
+const FIRST_LINE =
+  /^(DENO_DIR=\/dev\/null|DENO_LOG=error,deno::cache=off|GLIBC_TUNABLES=glibc\.malloc\.top_pad=4194304)$/;
 
 /** The caller's variables. */
 const callersEnvironment = () =>
   Object.entries(Deno.env.toObject()).map(([key, value]) => `${key}=${value}`)
-    .filter((variable) => !DENO_VARIABLES.test(variable));
+    .filter((variable) => !FIRST_LINE.test(variable));
 
 const VERSION: Flag = { name: "version", short: "v", kind: "bool", help: "print the version" };
 
