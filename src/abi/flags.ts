@@ -31,6 +31,8 @@ export const MS = {
   LAZYTIME: 1 << 25,
 } as const;
 
+/** Flags of a mount as statfs(2) shows them. */
+export const ST = { NOATIME: 0x400, RELATIME: 0x1000 } as const;
 /** Attributes of one mount: fsmount(2), mount_setattr(2). */
 export const MOUNT_ATTR = {
   RDONLY: 0x1,

@@ -2,7 +2,7 @@
  * Mount options of config.json -> flags, propagation, recursive attributes and the file system's own options. Pure.
  * Source: config.md (Linux mount options), mount(8), mount_setattr(2).
  */
-import { MOUNT_ATTR, MOUNT_ATTR__ATIME, MS } from "../abi/flags.ts";
+import { MOUNT_ATTR, MOUNT_ATTR__ATIME, MS, ST } from "../abi/flags.ts";
 
 export interface MountOptions {
   /** MS_* flags asked for. */
@@ -193,14 +193,28 @@ const MANAGED = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT
 
 /**
  * What a mount that exists is to be: attributes to set, to clear so that it has no others (but for the access time, if
- * none is asked for), and to clear because the options lift them by name.
+ * none is asked for), and to clear, where others must stay, because the options lift them by name or nothing can lock
+ * them.
  */
 export function changesOf({ flags, cleared }: Pick<MountOptions, "flags" | "cleared">) {
   const set = attributesOf(flags);
   const atime = flags & ATIME_FLAGS ? ATIME_ATTRIBUTES : 0;
   // A field that is set must be cleared as a whole; a bit must not be both.
   const not = ~(set & ~MOUNT_ATTR__ATIME);
-  return { set, clear: (MANAGED | atime) & not, lifted: (attributesOf(cleared) | (atime & MOUNT_ATTR__ATIME)) & not };
+  const named = (attributesOf(cleared) & ~MOUNT_ATTR__ATIME) | MOUNT_ATTR.NOSYMFOLLOW;
+  return { set, clear: (MANAGED | atime) & not, lifted: (named | (atime & MOUNT_ATTR__ATIME)) & not };
+}
+
+/**
+ * The ways of keeping access times that options take back by name: as bits that statfs(2) shows, of which none is the
+ * third way, STRICTATIME.
+ */
+export function liftedAccessTimes({ cleared }: Pick<MountOptions, "cleared">): { mask: number; is: number }[] {
+  const ways: { mask: number; is: number }[] = [];
+  if (cleared & MS.NOATIME) ways.push({ mask: ST.NOATIME, is: ST.NOATIME });
+  if (cleared & MS.RELATIME) ways.push({ mask: ST.RELATIME, is: ST.RELATIME });
+  if (cleared & MS.STRICTATIME) ways.push({ mask: ST.NOATIME | ST.RELATIME, is: 0 });
+  return ways;
 }
 
 /** Flags of the superblock, as fsconfig(2) parameters. */

@@ -47,6 +47,41 @@ test("what restricts a mount of the host stays in a user namespace, and cannot b
 });
 
 test(
+  "flags of a bind mount are those asked for; in a user namespace those of its source that are locked stay",
+  NEEDS,
+  async () => {
+    const flags = (user: boolean, host: string, options: string[], status = 0) =>
+      seen("grep ' /tmp ' /proc/self/mountinfo | cut -d' ' -f6", {
+        setup: async (box) => {
+          await sources(box);
+          await sh(
+            `cd ${box.directory}/tree; mount -t tmpfs -o mode=755,strictatime below below
+          mount -o remount,bind,${host} ${box.directory}/tree/below`,
+          );
+        },
+        cleanup: treeWithMount.cleanup!,
+        config: (c, { directory }) => {
+          if (user) withUserNamespace(c);
+          add(bind(`${directory}/tree/below`, "/tmp", ...options))(c);
+        },
+      }, status).then((text) => (status === 0 ? text.trim() : text));
+    const host = "ro,noexec,nosymfollow,nodiratime";
+    assert.equal(await flags(false, host, []), "ro,noexec,nodiratime,relatime,nosymfollow");
+    assert.equal(await flags(false, host, ["dev"]), "rw,nodiratime,relatime");
+    assert.equal(await flags(true, host, []), "ro,noexec,nodiratime,relatime,nosymfollow");
+    assert.equal(await flags(true, host, ["dev"]), "ro,noexec,nodiratime,relatime", "nothing locks nosymfollow");
+    assert.equal(await flags(true, "noatime", ["atime"]), "rw,noatime", "what is not asked for is not changed");
+    assert.match(
+      await flags(true, "ro,noatime", ["atime"], 1),
+      /cannot clear locked flags: operation not permitted .*\/mounts\/6/,
+    );
+    assert.match(await flags(true, "ro,strictatime", ["nostrictatime"], 1), /cannot clear locked flags/);
+    assert.equal(await flags(true, "ro,strictatime", ["norelatime"]), "ro");
+    assert.match(await flags(true, "strictatime", ["relatime"], 1), /mount_setattr.*EPERM/);
+  },
+);
+
+test(
   "sysfs in a user namespace without a network of its own is the host's, with the flags asked for",
   NEEDS,
   async () => {

@@ -127,7 +127,7 @@ export function mountBind(recipe: Recipe, entry: MountEntry): void {
   if (destination === "/proc") requireProcfs(box, entry, source);
   else refuseProcfs(box, entry);
   const asked = options.flags & ~(MS.BIND | MS.REC | MS.REMOUNT);
-  if (asked !== 0 || options.cleared !== 0) changeAttributes(box, source, options);
+  if (asked !== 0 || options.cleared !== 0) changeAttributes(box, source, entry);
   attach(recipe, entry, source, explainRefusal(box, entry, source));
   box.close(source);
   box.label(done);

@@ -10,6 +10,7 @@ import { type Lane, slot, text } from "../builder.ts";
 import {
   attributesOf,
   changesOf,
+  liftedAccessTimes,
   MAY_COVER_PROC,
   type MountOptions,
   parseMountOptions,
@@ -36,6 +37,8 @@ import {
 import { keepMode, modeOfDestination } from "./tmpfs_mode.ts";
 
 export const ONTO = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH;
+/** struct statfs: f_flags */
+const STATFS_FLAGS = 80;
 /** What fsconfig(2) takes in a string. */
 const VALUE_MAX = 255;
 
@@ -197,7 +200,7 @@ function remount({ box }: Recipe, entry: MountEntry): void {
     box.sys("fsconfig", [slot("fs"), FSCONFIG.CMD_RECONFIGURE, 0, 0, 0]);
   });
   box.close("fs");
-  changeAttributes(box, "destination", options);
+  changeAttributes(box, "destination", entry);
   box.close("destination");
 }
 
@@ -205,13 +208,30 @@ function remount({ box }: Recipe, entry: MountEntry): void {
  * Gives a mount exactly the attributes of its options. In a user namespace what restricts it from outside cannot be
  * lifted: then ours are added, and lifted is what the options lift by name.
  */
-export function changeAttributes(lane: Lane, mount: string, options: MountOptions): void {
+export function changeAttributes(lane: Lane, mount: string, entry: MountEntry): void {
+  const { options } = entry;
   const { set, clear, lifted } = changesOf(options);
   const [locked, done] = [lane.builder.unique("locked"), lane.builder.unique("flags set")];
   const target = [slot(mount), text(""), AT.EMPTY_PATH] as const;
   lane.sys("mount_setattr", [...target, mountAttr(set, clear), MOUNT_ATTR_SIZE], { tolerate: [E.PERM], to: locked });
   lane.jump(done).label(locked);
+  refuseLockedAccessTime(lane, mount, entry);
   lane.sys("mount_setattr", [...target, mountAttr(set, lifted), MOUNT_ATTR_SIZE]).label(done);
+}
+
+/** The kernel takes no "any other way" for access times: what an option takes back by name must not be there. */
+function refuseLockedAccessTime(lane: Lane, mount: string, { options, task }: MountEntry): void {
+  const ways = liftedAccessTimes(options);
+  if (ways.length === 0) return;
+  const statfs = lane.builder.buffer("statfs", 128);
+  lane.sys("fstatfs", [slot(mount), statfs]).load("mount flags", 8, statfs, STATFS_FLAGS);
+  for (const { mask, is } of ways) {
+    lane.fail(
+      `${task.error}: cannot clear locked flags`,
+      { left: slot("mount flags"), is: "==", right: is, mask },
+      E.PERM,
+    );
+  }
 }
 
 /**
