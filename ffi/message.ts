@@ -3,11 +3,13 @@
  * Source: sendmsg(2), recvmsg(2), cmsg(3), unix(7).
  */
 import { MSG, SCM_RIGHTS, SOL_SOCKET } from "../src/abi/flags.ts";
-import { call } from "./call.ts";
+import { E } from "../src/abi/errno.ts";
+import { SysError } from "../src/errors.ts";
+import { call, tryCall } from "./call.ts";
 import { Fd } from "./fd.ts";
 import { Memory } from "./memory.ts";
 
-const MSGHDR = { size: 56, iov: 16, iovlen: 24, control: 32, controllen: 40 };
+const MSGHDR = { size: 56, iov: 16, iovlen: 24, control: 32, controllen: 40, flags: 48 };
 const IOVEC = { size: 16, base: 0, len: 8 };
 /** struct cmsghdr; what it carries follows, filled up to 8 bytes. */
 const CMSGHDR = { size: 16, len: 0, level: 8, type: 12 };
@@ -44,19 +46,34 @@ export function sendDescriptor(socket: Fd, data: Memory, descriptor: Fd): void {
   call("sendmsg", socket.number, header, MSG.NOSIGNAL, ...keep);
 }
 
-/**
- * Receives one message that must carry one descriptor, close-on-exec here; it has arrived already or this waits.
- * Undefined when the other side ended, or sent none.
- * @param data takes the bytes of the message
- * @throws {SysError} of recvmsg(2)
- */
-export function receiveDescriptor(socket: Fd, data = new Memory(4096)): Fd | undefined {
-  const { header, control, keep } = message(data);
-  if (call("recvmsg", socket.number, header, MSG.CMSG_CLOEXEC, ...keep) === 0) return undefined;
-  const isRights = control.view.getUint32(CMSGHDR.level, true) === SOL_SOCKET &&
-    control.view.getUint32(CMSGHDR.type, true) === SCM_RIGHTS;
-  if (!isRights || control.view.getBigUint64(CMSGHDR.len, true) < BigInt(CMSGHDR.size + DESCRIPTOR.size)) {
-    return undefined;
-  }
-  return new Fd(control.view.getInt32(CMSGHDR.size, true));
+export interface Received {
+  /** 0 when the other side has ended. */
+  readonly length: number;
+  readonly descriptor: Fd | undefined;
 }
+
+/**
+ * Receives one message with the descriptor that it may carry, close-on-exec here; it has arrived already or this waits.
+ * @param data takes the bytes of the message
+ * @throws {SysError} of recvmsg(2); EMSGSIZE for a message that is longer than `data`
+ */
+export function receiveMessage(socket: Fd, data: Memory): Received {
+  const { header, control, keep } = message(data);
+  const length = tryCall("recvmsg", socket.number, header, MSG.CMSG_CLOEXEC, ...keep);
+  // The other side's death with unread data is its end, too.
+  if (length === -E.CONNRESET) return { length: 0, descriptor: undefined };
+  if (length < 0) throw new SysError("recvmsg", -length);
+  const isRights = control.view.getUint32(CMSGHDR.level, true) === SOL_SOCKET &&
+    control.view.getUint32(CMSGHDR.type, true) === SCM_RIGHTS &&
+    control.view.getBigUint64(CMSGHDR.len, true) >= BigInt(CMSGHDR.size + DESCRIPTOR.size);
+  const descriptor = isRights ? new Fd(control.view.getInt32(CMSGHDR.size, true)) : undefined;
+  if ((header.view.getUint32(MSGHDR.flags, true) & MSG.TRUNC) !== 0) {
+    descriptor?.close();
+    throw new SysError("recvmsg", E.MSGSIZE);
+  }
+  return { length, descriptor };
+}
+
+/** The descriptor that one message carries; undefined when the other side ended, or sent none. */
+export const receiveDescriptor = (socket: Fd, data = new Memory(4096)): Fd | undefined =>
+  receiveMessage(socket, data).descriptor;

@@ -93,6 +93,7 @@ export const E = {
   LOOP: 40,
   NODATA: 61,
   USERS: 87,
+  MSGSIZE: 90,
   OPNOTSUPP: 95,
   CONNRESET: 104,
 } as const;

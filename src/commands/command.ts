@@ -1,7 +1,7 @@
 /** What a subcommand is made of. */
 import type { Flag, Options } from "./flags.ts";
 import type { Log } from "../log.ts";
-import type { CgroupManager } from "../container/create.ts";
+import type { CgroupManager } from "../container/interpret.ts";
 import type { Runtime } from "../container/runtime.ts";
 import { describeFileError, RunkError } from "../errors.ts";
 

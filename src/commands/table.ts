@@ -10,6 +10,7 @@ export interface Entry {
 
 /** In the order in which help shows them. */
 export const COMMANDS: readonly Entry[] = [
+  { name: "checkpoint", summary: "save a running container to files", load: () => import("./checkpoint.ts") },
   {
     name: "completion",
     summary: "print completions for bash, zsh or fish",
@@ -48,6 +49,11 @@ export const COMMANDS: readonly Entry[] = [
     load: () => import("./plan.ts"),
   },
   { name: "ps", summary: "show the processes of a container", load: () => import("./ps.ts") },
+  {
+    name: "restore",
+    summary: "make a container go on from where checkpoint has saved it",
+    load: () => import("./restore.ts"),
+  },
   { name: "resume", summary: "let the processes of a paused container go on", load: () => import("./resume.ts") },
   { name: "run", summary: "create and start a container", load: () => import("./run.ts") },
   { name: "spec", summary: "write a new config.json", load: () => import("./spec.ts") },

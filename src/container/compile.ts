@@ -21,12 +21,16 @@ export interface Compiling {
   readonly parameterized: Parameterized | undefined;
 }
 
-/** @throws {RunkError} for a config that is wrong; `name` is what messages call it */
-export async function compile(
+/**
+ * Checks a config, which messages call `name`.
+ * @returns warnings
+ * @throws {RunkError} for one that is wrong
+ */
+export async function checkConfig(
   spec: Spec,
   name: string,
-  { facts, request, parameterized }: Compiling,
-): Promise<CachedPlan> {
+  { facts, request }: Pick<Compiling, "facts" | "request">,
+): Promise<string[]> {
   await checkDocument("spec", spec, name);
   const warnings: string[] = [];
   checkSpec(spec, { noPivot: request.noPivot }, (message) => warnings.push(message));
@@ -45,6 +49,13 @@ export async function compile(
   if (useHierarchy === false) {
     warnings.push("memory is always counted by hierarchy [config.json /linux/resources/memory/useHierarchy]");
   }
+  return warnings;
+}
+
+/** @throws {RunkError} for a config that is wrong; `name` is what messages call it */
+export async function compile(spec: Spec, name: string, compiling: Compiling): Promise<CachedPlan> {
+  const { facts, request, parameterized } = compiling;
+  const warnings = await checkConfig(spec, name, compiling);
   const plan = parameterized === undefined
     ? planCreate(spec, facts, request)
     : planCreate(parameterized.spec, facts, parameterized.request);

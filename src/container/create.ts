@@ -1,59 +1,31 @@
 /** bundle -> spec -> facts -> plan -> init -> state: a new container, waiting for `start` (or, for `run`, running). */
-import { checkRootfs, readConfig } from "../bundle/open.ts";
+import { checkRootfs } from "../bundle/open.ts";
 import type { Shortage } from "../cgroup/oom.ts";
-import { cgroupDirectories, type CgroupPaths, cgroupPaths, processDirectory } from "../cgroup/paths.ts";
+import { type CgroupPaths, cgroupPaths, processDirectory } from "../cgroup/paths.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
 import { call, tryCall } from "../../ffi/call.ts";
 import { cstring } from "../../ffi/memory.ts";
 import { AT_FDCWD, CLOSE_RANGE, F } from "../abi/flags.ts";
 import { reap } from "../../ffi/process.ts";
-import { probeHost } from "../host/probe.ts";
+import type { HostFacts } from "../host/facts.ts";
 import { carryOut, type CarryOutOptions } from "../init/carry_out.ts";
 import { holdsReserved } from "../plan/parameters.ts";
 import { parameterize } from "../plan/parameterize.ts";
 import { type CreateRequest, hookInput, PIDFD_SOCKET, rootfsDirectory } from "../plan/recipe.ts";
 import type { Plan } from "../plan/types.ts";
-import { parseDocument } from "../spec/document.ts";
 import type { RuntimeAnnotations } from "../spec/annotations.ts";
 import type { Spec } from "../spec/schema.ts";
 import type { RareRecord, StateRecord } from "../state/record.ts";
 import type { ResourcesRecord } from "../state/resources.ts";
 import { processStat } from "../state/status.ts";
 import * as store from "../state/store.ts";
+import { type CreateOptions, interpret } from "./interpret.ts";
 import { planOf } from "./plan_of.ts";
 import type { Relocatable } from "../init/relocatable.ts";
 import type { Runtime } from "./runtime.ts";
-import type { ListenFds, Notify } from "./service_manager.ts";
-
-/** Who makes a container's cgroups; "disabled": no one, it stays in those of the caller. */
-export type CgroupManager = "cgroupfs" | "systemd" | "disabled";
-
-/** What create and run are asked for. */
-export interface CreateOptions {
-  readonly id: string;
-  /** Absolute path of the bundle, without symlinks. */
-  readonly bundle: string;
-  /** Someone stays with the container: it gets pipes, or a terminal of the user's, and needs no start gate. */
-  /** Absolute path of the config, where it is not the bundle's config.json. */
-  readonly configFile?: string | undefined;
-  readonly attended: boolean;
-  readonly gate: CreateRequest["gate"];
-  readonly cgroupManager: CgroupManager;
-  /** The caller may not have all rights over cgroups: the container goes without those it cannot have. */
-  readonly rootless?: boolean;
-  readonly noPivot?: boolean;
-  readonly noNewKeyring?: boolean;
-  readonly preserveFds?: number;
-  readonly pidFile?: string | undefined;
-  /** Absolute path of the socket that takes a pidfd of the container's process. */
-  readonly pidfdSocket?: string | undefined;
-  /** The service manager's socket for "ready". */
-  readonly notifySocket?: string | undefined;
-  readonly listenFds?: ListenFds | undefined;
-  /** The seccomp agent for a profile that names none. */
-  readonly seccompReceiver?: string | undefined;
-}
+import type { Notify } from "./service_manager.ts";
+import type { ContainerUnit } from "./systemd.ts";
 
 /** A config that was read and checked, and the plan for it. */
 export interface Prepared {
@@ -83,129 +55,51 @@ export interface Prepared {
  * bundle -> spec -> facts -> plan. Nothing is made or changed.
  * @throws {RunkError} for a config that is wrong, or cannot be had
  */
-export async function prepare(runtime: Runtime, options: CreateOptions): Promise<Prepared> {
-  store.checkId(options.id);
-  const configFile = options.configFile ?? `${options.bundle}/config.json`;
-  const text = options.configFile === undefined
-    ? readConfig(options.bundle)
-    : (await import("../bundle/document.ts")).readDocument(configFile);
-  const document = parseDocument(text, configFile) as Spec;
-  try {
-    return await prepareDocument(runtime, options, { text, document, configFile });
-  } catch (error) {
-    if (!(error instanceof RunkError) || error.name !== "MisspeltError") throw error;
-    const { correctNames } = await import("../spec/letter_case.ts");
-    if (!correctNames("spec", document)) throw error;
-    return { ...await prepareDocument(runtime, options, { text, document, configFile }), isMisspelt: true };
-  }
-}
-
-interface Document {
-  readonly text: string;
-  readonly document: Spec;
-  readonly configFile: string;
-}
-
-async function prepareDocument(
-  runtime: Runtime,
-  options: CreateOptions,
-  { text, document, configFile }: Document,
-): Promise<Prepared> {
-  const { id, bundle, notifySocket, listenFds } = options;
-  const stateDirectory = store.directoryOf(runtime.root, id);
-  const notify = notifySocket === undefined ? undefined : { directory: `${stateDirectory}/notify`, host: notifySocket };
-  let spec = document;
-  if (notify !== undefined || listenFds !== undefined) {
-    const { withServiceManager } = await import("./service_manager.ts");
-    spec = withServiceManager(spec, { listenFds, notify });
-  }
-  const annotated = hasRuntimeAnnotations(spec)
-    ? (await import("../spec/annotations.ts")).runtimeAnnotations(spec.annotations!, bundle)
-    : undefined;
-  const pidfdSocket = options.pidfdSocket ?? annotated?.pidfdReceiver;
-  const receiver = annotated?.seccompReceiver ?? options.seccompReceiver;
-  if (receiver !== undefined) spec = withSeccompReceiver(spec, receiver);
-  const facts = probeHost({
-    noPivot: options.noPivot,
-    resctrl: spec.linux?.intelRdt !== undefined,
-    idMapTools: Deno.uid() === 0 || spec.linux?.uidMappings === undefined ? undefined : pathOf(runtime.environment()),
-    delegates: spec.linux?.uidMappings !== undefined || (spec.process?.user?.uid ?? 0) !== 0,
+export const prepare = (runtime: Runtime, options: CreateOptions): Promise<Prepared> =>
+  interpret(runtime, options, async (asked) => {
+    const { text, configFile, spec, isMisspelt, facts, request, pidfdSocket, notify, unit } = asked;
+    const plan = async () => (await import("../plan/create.ts")).planCreate(spec, facts, request);
+    const parameterized = holdsReserved(text) ? undefined : parameterize(spec, request);
+    const shape = parameterized && { spec: parameterized.spec, request: parameterized.request };
+    const { relocatable, warnings } = await planOf(runtime.planCache, shape, facts, async () => {
+      const { compile } = await import("./compile.ts");
+      return await compile(spec, configFile, { facts, request, parameterized });
+    });
+    for (const warning of warnings) runtime.warn(warning);
+    return {
+      spec,
+      request,
+      relocatable,
+      values: parameterized?.values ?? [],
+      plan,
+      pidfdSocket,
+      configFile: options.configFile,
+      isMisspelt,
+      notify,
+      rare: await rareOf(spec, facts, request.id, unit),
+      startUnit: unit && startsUnit(unit, spec, facts),
+      rootless: options.rootless ?? false,
+    };
   });
-  const isTerminal = spec.process?.terminal === true;
-  const cgroupsPath = typeof spec.linux?.cgroupsPath === "string" ? spec.linux.cgroupsPath : undefined;
-  const isDisabled = options.cgroupManager === "disabled";
-  const unit = options.cgroupManager === "systemd"
-    ? await (await import("./systemd.ts")).unitFor(runtime, facts.cgroups, spec, id)
-    : undefined;
-  let cgroups = unit?.directories ?? (isDisabled ? [] : cgroupDirectories(facts.cgroups, cgroupsPath, id));
-  if (options.rootless && unit === undefined) {
-    const { reachableCgroups } = await import("../cgroup/rootless.ts");
-    cgroups = reachableCgroups(cgroups, { cgroupsPath, resources: spec.linux?.resources });
-  }
-  const request: CreateRequest = {
-    id,
-    bundle,
-    stateDirectory,
-    cgroups,
-    systemd: unit?.kind,
-    stdio: isTerminal ? "terminal" : options.attended ? "pipes" : "inherit",
-    gate: options.gate,
-    noPivot: options.noPivot ?? false,
-    noNewKeyring: options.noNewKeyring ?? false,
-    preserveFds: (options.preserveFds ?? 0) + (listenFds?.count ?? 0),
-    pidfdSocket: pidfdSocket !== undefined,
-    ...(annotated === undefined ? {} : { annotated }),
-    pidFile: options.pidFile,
-    environment: spec.hooks === undefined ? [] : runtime.environment(),
-    program: runtime.program,
-  };
-  const plan = async () => (await import("../plan/create.ts")).planCreate(spec, facts, request);
-  const parameterized = holdsReserved(text) ? undefined : parameterize(spec, request);
-  const shape = parameterized && { spec: parameterized.spec, request: parameterized.request };
-  const { relocatable, warnings } = await planOf(runtime.planCache, shape, facts, async () => {
-    const { compile } = await import("./compile.ts");
-    return await compile(spec, configFile, { facts, request, parameterized });
-  });
-  for (const warning of warnings) runtime.warn(warning);
-  // Only for configs that have such a thing is its code loaded.
+
+/** Only for configs that have such a thing is its code loaded. */
+export async function rareOf(
+  spec: Spec,
+  facts: HostFacts,
+  id: string,
+  unit: ContainerUnit | undefined,
+): Promise<RareRecord | undefined> {
   const { process, linux } = spec;
   const isRare = process?.execCPUAffinity ?? linux?.memoryPolicy ?? linux?.intelRdt;
-  const rare = isRare && (await import("./rare_record.ts")).rareRecord(spec, facts, id);
-  const withUnit = unit === undefined ? rare : { ...rare, config: { ...rare?.config, cgroups: unit.record } };
-  return {
-    spec,
-    request,
-    relocatable,
-    values: parameterized?.values ?? [],
-    plan,
-    pidfdSocket,
-    configFile: options.configFile,
-    notify,
-    rare: withUnit,
-    startUnit: unit && (async (pid) => {
-      const { startContainerUnit } = await import("./systemd.ts");
-      await startContainerUnit(unit, spec, pid, facts.cgroups.version);
-    }),
-    rootless: options.rootless ?? false,
-  };
+  const rare = isRare ? (await import("./rare_record.ts")).rareRecord(spec, facts, id) : undefined;
+  return unit === undefined ? rare : { ...rare, config: { ...rare?.config, cgroups: unit.record } };
 }
 
-/** Annotations that are meant for the runtime; the document may be anything that is JSON. */
-const hasRuntimeAnnotations = ({ annotations }: Spec) =>
-  typeof annotations === "object" && Object.keys(annotations).some((key) => key.startsWith("run.oci."));
-
-/** A profile's agent, unless it names one itself. */
-function withSeccompReceiver(spec: Spec, listenerPath: string): Spec {
-  const { linux } = spec;
-  if (typeof linux?.seccomp !== "object" || linux.seccomp.listenerPath) return spec;
-  return { ...spec, linux: { ...linux, seccomp: { ...linux.seccomp, listenerPath } } };
-}
-
-const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
-
-/** The caller's PATH. */
-const pathOf = (environment: readonly string[]): string =>
-  environment.find((entry) => entry.startsWith("PATH="))?.slice("PATH=".length) ?? DEFAULT_PATH;
+/** Has systemd make a container's cgroups, with a process in them. */
+export const startsUnit = (unit: ContainerUnit, spec: Spec, facts: HostFacts) => async (pid: number): Promise<void> => {
+  const { startContainerUnit } = await import("./systemd.ts");
+  await startContainerUnit(unit, spec, pid, facts.cgroups.version);
+};
 
 export interface MakeOptions {
   /** Descriptors for standard streams or the console, as the plan's inputs name them. */
@@ -265,6 +159,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
         records = await import("./new_record.ts");
         record = records.newRecord(spec, request, prepared);
         if (prepared.rootless) record = records.asRootless(record);
+        if (request.stdio !== "terminal") record = { ...record, external_descriptors: streamsOf(options.inputs) };
         limits = limitsOf(spec);
         await options.meanwhile?.();
       },
@@ -302,8 +197,18 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
   }
 }
 
+/** What a container's standard streams lead to; images of a checkpoint know pipes by these names. */
+const streamsOf = ({ stdin, stdout, stderr }: MakeOptions["inputs"]): string[] =>
+  [stdin?.number ?? 0, stdout?.number ?? 1, stderr?.number ?? 2].map((fd) => {
+    try {
+      return Deno.readLinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return "";
+    }
+  });
+
 /** The limits to record; most small configs have only device rules, which `update` does not change. */
-function limitsOf({ linux }: Spec): Promise<ResourcesRecord> | undefined {
+export function limitsOf({ linux }: Spec): Promise<ResourcesRecord> | undefined {
   const { devices: _, ...limits } = linux?.resources ?? {};
   if (Object.keys(limits).length === 0) return undefined;
   return import("../state/resources.ts").then(({ recordResources }) => recordResources(limits));

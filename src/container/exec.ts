@@ -1,6 +1,4 @@
 /** Runs a process in a container that exists. */
-import { readDocument } from "../bundle/document.ts";
-import { readConfig } from "../bundle/open.ts";
 import type { CgroupPaths } from "../cgroup/paths.ts";
 import { RunkError } from "../errors.ts";
 import type { Fd } from "../../ffi/fd.ts";
@@ -14,7 +12,6 @@ import { parameterizeExec } from "../plan/parameterize_exec.ts";
 import { PIDFD_SOCKET, type Stdio } from "../plan/recipe.ts";
 import { attend, catchSignals } from "../process/attend.ts";
 import { type ForegroundIo, pipes } from "../process/stdio.ts";
-import { parseDocument } from "../spec/document.ts";
 import type { Process, Seccomp, Spec } from "../spec/schema.ts";
 import { annotations, label, type StateRecord } from "../state/record.ts";
 import { loadProfile } from "../state/load.ts";
@@ -26,6 +23,7 @@ import { openInit } from "./open_init.ts";
 import { checkPreserved, openPidfdSocket } from "./create.ts";
 import { planOf } from "./plan_of.ts";
 import type { Runtime } from "./runtime.ts";
+import { specOf } from "./spec_of.ts";
 
 export interface ExecOptions {
   readonly id: string;
@@ -40,16 +38,6 @@ export interface ExecOptions {
   readonly cgroups: readonly string[];
   /** What messages call the process's description: a path. */
   readonly name: string;
-}
-
-/** A container's config, as its bundle has it now; only JSON so far, with the names put right as create did. */
-function specOf(record: StateRecord, correct: (document: Spec) => void = () => {}): Spec {
-  const bundle = label(record, "bundle") ?? "";
-  const file = record.runk?.config;
-  const text = file === undefined ? readConfig(bundle) : readDocument(file);
-  const document = parseDocument(text, file ?? `${bundle}/config.json`) as Spec;
-  correct(document);
-  return document;
 }
 
 /**
@@ -68,9 +56,7 @@ export async function exec(
     throw new RunkError("cannot exec in a paused container (use --ignore-paused to override)");
   }
   const container = await inherited(record);
-  const names = record.runk?.misspelt ? await import("../spec/letter_case.ts") : undefined;
-  const correct = names && ((document: Spec) => void names.correctNames("spec", document));
-  const process = completedProcess(makeProcess(() => specOf(record, correct)), container);
+  const process = completedProcess(makeProcess(await specOf(record)), container);
   checkPreserved(options.preserveFds);
   using init = openInit(record);
   if (init === undefined) throw new RunkError("cannot exec in a stopped container");

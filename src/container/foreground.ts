@@ -16,19 +16,21 @@ export interface AttendOptions {
   readonly signals: SignalPipe | undefined;
   /** Work beside the container's streams, while it runs. */
   readonly beside: readonly Stream[];
+  /** A container that was restored has its poststart hooks behind it. */
+  readonly isRestored?: boolean;
 }
 
 export { catchSignals };
 
-/** Runs the poststart hooks, stays with the program to its end and deletes the container; returns the exit status. */
+/** Runs the poststart hooks of a new container, stays with the program to its end and deletes the container; returns the exit status. */
 export async function attendToEnd(
   runtime: Runtime,
   record: StateRecord,
   io: ForegroundIo,
-  { keep, isTerminal, signals: caught, beside }: AttendOptions,
+  { keep, isTerminal, signals: caught, beside, isRestored }: AttendOptions,
 ): Promise<number> {
   using signals = caught ?? catchSignals();
-  await startedOrDestroyed(runtime, record);
+  if (!isRestored) await startedOrDestroyed(runtime, record);
   const { poll } = runtime;
   const streams = io.connect();
   const status = await attend({
@@ -60,8 +62,9 @@ export async function startedOrDestroyed(runtime: Runtime, record: StateRecord):
 /** The program has ended: what goes wrong now is worth a warning, not the program's exit status. */
 async function deleteQuietly(runtime: Runtime, record: StateRecord): Promise<void> {
   try {
-    using _lock = await store.lock(runtime.root, record.id);
-    await destroy(runtime, record);
+    using lock = await store.lock(runtime.root, record.id);
+    // A checkpoint, or someone else, has done so already.
+    if (lock.isCurrent()) await destroy(runtime, record);
   } catch (error) {
     runtime.warn(error instanceof Error ? error.message : String(error));
   }

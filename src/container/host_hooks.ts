@@ -1,4 +1,4 @@
-/** Hooks that run on the host outside of create: poststart and poststop. */
+/** Hooks that run on the host outside of create: poststart and poststop; when a container is restored, others, too. */
 import { probeHost } from "../host/probe.ts";
 import { assemble } from "../init/assemble.ts";
 import { carryOut } from "../init/carry_out.ts";
@@ -20,7 +20,7 @@ const NANOSECONDS = 1e9;
  */
 export async function runHostHooks(
   runtime: Runtime,
-  kind: HookKind & ("poststart" | "poststop"),
+  kind: HookKind & ("prestart" | "createRuntime" | "poststart" | "poststop"),
   hooks: readonly HookRecord[],
   state: HookState,
   pid?: number,

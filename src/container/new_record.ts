@@ -158,7 +158,7 @@ function now(): string {
 const mappings = (list: IdMappings | undefined) =>
   list?.map(({ containerID, hostID, size }) => ({ container_id: containerID, host_id: hostID, size })) ?? null;
 
-const hookRecord = ({ path, args, env, timeout }: Hook): HookRecord => ({
+export const hookRecord = ({ path, args, env, timeout }: Hook): HookRecord => ({
   path,
   args: args ?? null,
   env: env ?? null,

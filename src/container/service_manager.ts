@@ -1,6 +1,6 @@
 /** What a service manager hands to its service through runk: sockets to listen on, and a socket to say "ready" on. */
 import { exists } from "../files.ts";
-import { awaitReady, NOTIFY_SOCKET, NotifySocket, ReadyStream } from "../process/notify_socket.ts";
+import { announceAndWait, awaitReady, NOTIFY_SOCKET, NotifySocket, ReadyStream } from "../process/notify_socket.ts";
 import type { Stream } from "../process/pump.ts";
 import type { Spec } from "../spec/schema.ts";
 import type { StateRecord } from "../state/record.ts";
@@ -45,6 +45,12 @@ export function withServiceManager(
   return { ...spec, process: { ...process, env }, mounts: [...mounts, ...mount] };
 }
 
+/** The config of a container that was made with a service manager, or without one. */
+export function withNotifyDirectory(spec: Spec, stateDirectory: string): Spec {
+  const notify = { directory: `${stateDirectory}/notify`, host: "" };
+  return exists(notify.directory) ? withServiceManager(spec, { listenFds: undefined, notify }) : spec;
+}
+
 /** Makes the container's notify directory. */
 export function makeNotifyDirectory({ directory }: Notify): void {
   Deno.mkdirSync(directory);
@@ -71,6 +77,10 @@ export async function passReadiness(
   if (init === undefined) return;
   await awaitReady(socket, { host, init, pid: record.init_process_pid, poll, warn });
 }
+
+/** For a service that goes on where it was ready already. @param pid the process to watch */
+export const announceRestored = ({ poll, warn }: Runtime, { host }: Notify, pid: number): Promise<void> =>
+  announceAndWait("READY=1", { host, pid, poll, warn });
 
 /** For a command that stays: it is what the service manager watches. */
 export const readyStream = ({ warn }: Runtime, socket: NotifySocket, { host }: Notify): Stream =>

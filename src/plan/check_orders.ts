@@ -120,7 +120,7 @@ function checkPaths(calls: readonly Call[], broken: Broken): void {
       const isKept = typeof resolve === "number" && (resolve & (RESOLVE.IN_ROOT | RESOLVE.BENEATH)) !== 0;
       if (!isKept) broken(step, index, "does not keep its path inside the directory");
     }
-    if (step.lane !== "container") continue;
+    if (step.lane !== "container" && step.lane !== "criu") continue;
     const [at, path] = LOOKUPS[step.call!] ?? [];
     if (at === undefined) continue;
     const [directory, name] = [step.args[at], step.args[path!]];
@@ -219,7 +219,7 @@ function checkMeetings(steps: readonly Step[], broken: Broken): void {
   const between = steps.map((step, index) => ({ step, index }))
     // Through the report socket a lane meets the starter.
     .filter(({ step }) => step.sync !== undefined && !is(step.args[0], REF.SLOT, "report"));
-  const [host, box] = ["host", "container"].map((lane) => between.filter(({ step }) => step.lane === lane));
+  const [host, box] = [true, false].map((isHost) => between.filter(({ step }) => (step.lane === "host") === isHost));
   for (let i = 0; i < Math.max(host!.length, box!.length); i++) {
     const [mine, theirs] = [host![i], box![i]];
     const at = (mine ?? theirs)!;

@@ -95,14 +95,21 @@ export async function awaitReady(notify: NotifySocket, { host, init, pid, poll, 
     const [, hasEnded] = await poll([{ fd: notify.fd }, { fd: init.number }]);
     const ready = notify.readyLine();
     if (ready !== undefined) {
-      using barrier = announce(host, ready, pid, warn);
-      if (barrier === undefined) return;
-      const [isOver] = await poll([{ fd: barrier.number }], BARRIER_PATIENCE);
-      if (!isOver) warn("Timeout after waiting 30s for barrier. Ignored.");
-      return;
+      return await announceAndWait(ready, { host, pid, poll, warn });
     }
     if (hasEnded) return;
   }
+}
+
+/** Tells the service manager, and waits until it has heard it. */
+export async function announceAndWait(
+  ready: string,
+  { host, pid, poll, warn }: Omit<Awaited, "init">,
+): Promise<void> {
+  using barrier = announce(host, ready, pid, warn);
+  if (barrier === undefined) return;
+  const [isOver] = await poll([{ fd: barrier.number }], BARRIER_PATIENCE);
+  if (!isOver) warn("Timeout after waiting 30s for barrier. Ignored.");
 }
 
 /**

@@ -116,6 +116,12 @@ export interface ConfigRecord extends AttributesRecord, RareConfigRecord {
   /** "key=value" of each annotation, then "bundle=" with its path. */
   readonly labels: readonly string[];
   readonly no_new_keyring?: boolean;
+  /** What runc keeps of mounts, masked paths and devices. */
+  readonly mounts?:
+    | readonly { readonly source?: string; readonly destination?: string; readonly device?: string }[]
+    | null;
+  readonly mask_paths?: readonly string[] | null;
+  readonly devices?: readonly { readonly path?: string }[] | null;
   readonly rootless_euid?: boolean;
   readonly rootless_cgroups?: boolean;
 }

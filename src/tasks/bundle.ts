@@ -26,6 +26,8 @@ const COLD = [
   "docs/document.ts",
   "docs/completion.ts",
   "docs/manual.ts",
+  "commands/checkpoint.ts",
+  "commands/restore.ts",
   "commands/plan.ts",
   "commands/doctor.ts",
   "commands/features.ts",

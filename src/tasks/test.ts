@@ -18,6 +18,7 @@ const FILE_PATIENCE = 1200;
 const PACKAGES: Readonly<Record<string, string>> = {
   "/bin/busybox": "busybox-static",
   "/usr/sbin/runc": "runc",
+  "/usr/sbin/criu": "criu",
   "/usr/bin/strace": "strace",
   "/usr/bin/ps": "procps",
   "/usr/bin/containerd": "containerd",

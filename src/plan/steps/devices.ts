@@ -31,7 +31,7 @@ const DEFAULT_MODE = 0o666;
 const TYPES: Readonly<Record<string, number>> = { c: S.IFCHR, u: S.IFCHR, b: S.IFBLK, p: S.IFIFO };
 
 /** The nodes of a container: the defaults, unless config.json has its own of that name, then config.json's. */
-function deviceNodes({ spec }: Pick<Recipe, "spec">): Node[] {
+export function deviceNodes({ spec }: Pick<Recipe, "spec">): Node[] {
   const own = spec.linux?.devices ?? [];
   const root = { uid: hostRoot(spec, "uid"), gid: hostRoot(spec, "gid") };
   const isUserNamespace = root.uid !== 0 || root.gid !== 0;

@@ -5,7 +5,7 @@
 import { AT, AT_FDCWD, FS_MAGIC, FSCONFIG, FSPICK, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import { cleanPath } from "../../spec/clean_path.ts";
-import type { Mount } from "../../spec/schema.ts";
+import type { Mount, Spec } from "../../spec/schema.ts";
 import { type Lane, slot, text } from "../builder.ts";
 import {
   attributesOf,
@@ -16,7 +16,7 @@ import {
   parseMountOptions,
   superblockFlags,
 } from "../../spec/mount_options.ts";
-import { byteLength, insideRootfs, isNew, type Recipe, rootfsPath, sourcePath } from "../recipe.ts";
+import { byteLength, type CreateRequest, insideRootfs, isNew, type Recipe, rootfsPath, sourcePath } from "../recipe.ts";
 import type { Task } from "../types.ts";
 import { makeMissing, openBeneath } from "./beneath.ts";
 import { mountBind } from "./bind_mounts.ts";
@@ -55,7 +55,9 @@ export interface MountEntry {
   readonly sourceInside: string | undefined;
 }
 
-export function mountEntries({ spec, request }: Pick<Recipe, "spec" | "request">): MountEntry[] {
+export function mountEntries(
+  { spec, request }: { readonly spec: Spec; readonly request: Pick<CreateRequest, "bundle"> },
+): MountEntry[] {
   // A container that runs already has no rootfs to be seen from outside.
   const rootfs = spec.root === undefined ? undefined : rootfsPath({ spec, request });
   const inside = (path: string) => (rootfs === undefined ? undefined : insideRootfs(rootfs, path));
