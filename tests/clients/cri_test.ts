@@ -76,6 +76,7 @@ const RELEASES = await releases();
 function same<T>(name: string, play: (side: Side) => Promise<T>, expected?: T): void {
   for (const release of RELEASES) {
     test(`CRI of ${release.name} containerd: ${name}`, NEEDS, async () => {
+      await dissolveHierarchies();
       if (!nodes.has(release)) nodes.set(release, start(release));
       const node = await nodes.get(release)!;
       const [theirs, ours] = await Promise.all(RUNTIMES.map((runtime) => play(new Side(node, runtime))));
@@ -287,7 +288,6 @@ same("namespaces are the pod's, another container's, or a container's own", asyn
 const MEGABYTE = 2 ** 20;
 
 same("limits are set, updated, and told in statistics", async (side) => {
-  await dissolveHierarchies();
   await using pod = await side.pod();
   const container = await pod.start("sleep 1000", {
     resources: {
@@ -337,7 +337,6 @@ interface Stats {
 }
 
 same("a container that takes more memory than it may is told as OOMKilled", async (side) => {
-  await dissolveHierarchies();
   await using pod = await side.pod();
   const container = await pod.start("exec tail /dev/zero", {
     resources: { memory_limit_in_bytes: 16 * MEGABYTE, memory_swap_limit_in_bytes: 16 * MEGABYTE },

@@ -1,39 +1,47 @@
 /** containerd's ctr and its runc shim: the same commands with runc and with runk. */
+import { dissolveHierarchies } from "../support/cgroups.ts";
+import { type Release, releases } from "../support/containerd_releases.ts";
 import { ClientHost, Containerd } from "../support/hosts.ts";
 import { compareSides, type Script } from "../support/side_by_side.ts";
-import { run } from "../support/runk.ts";
 import { test } from "../support/test.ts";
 
 const NEEDS = ["root", "cgroup1", "command:containerd", "command:ctr", "command:runc"] as const;
 
-let started: Promise<Containerd> | undefined;
-const containerd = () => (started ??= ClientHost.with(start));
+const started = new Map<Release, Promise<Containerd>>();
 Deno.test.afterAll(async () => {
-  const containerd = await started?.catch(() => undefined);
-  await containerd?.stop();
-  await containerd?.host.remove();
+  for (const starting of started.values()) {
+    const containerd = await starting.catch(() => undefined);
+    await containerd?.stop();
+    await containerd?.host.remove();
+  }
 });
 
-async function start(host: ClientHost): Promise<Containerd> {
-  const containerd = await Containerd.start(host);
-  const arguments_ = ["--address", containerd.socket, "--namespace", host.cgroup, "images", "import", host.image];
-  const { status, stderr } = await run("ctr", arguments_);
+async function start(host: ClientHost, { programs }: Release): Promise<Containerd> {
+  const containerd = await Containerd.start(host, { programs });
+  const { status, stderr } = await containerd.ctr("--namespace", host.cgroup, "images", "import", host.image);
   if (status !== 0) throw new Error(`ctr images import: ${stderr}`);
   return containerd;
 }
 
+const RELEASES = await releases();
+
 function same(name: string, script: Script): void {
-  test(`ctr: ${name}`, NEEDS, async () => {
-    const { host, socket } = await containerd();
-    const env = (runtime: "runc" | "runk") => ({
-      PATH: `${Deno.env.get("PATH")}:/usr/sbin:/sbin`,
-      CONTAINERD_ADDRESS: socket,
-      CONTAINERD_NAMESPACE: host.cgroup,
-      BINARY: host.runtimes[runtime],
-      CGROUP: `/${host.cgroup}`,
+  for (const release of RELEASES) {
+    test(`ctr of ${release.name} containerd: ${name}`, NEEDS, async () => {
+      await dissolveHierarchies();
+      if (!started.has(release)) started.set(release, ClientHost.with((host) => start(host, release)));
+      const { host, socket, path } = await started.get(release)!;
+      const env = (runtime: "runc" | "runk") => ({
+        PATH: path,
+        CONTAINERD_ADDRESS: socket,
+        CONTAINERD_NAMESPACE: host.cgroup,
+        CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS: "1",
+        BINARY: host.runtimes[runtime],
+        CGROUP: `/${host.cgroup}`,
+      });
+      await compareSides(script, host.side("runc", env("runc")), host.side("runk", env("runk")));
     });
-    await compareSides(script, host.side("runc", env("runc")), host.side("runk", env("runk")));
-  });
+  }
 }
 
 const OPTIONS = "--runc-binary $BINARY --runc-root $DIR/root --cgroup $CGROUP/$N";
@@ -105,7 +113,11 @@ same("a task is run in the background, entered, signalled and deleted", [
   { sh: "ctr task ls | awk -v id=$N '$1 == id { print $3 }'", expect: /^PAUSED$/m },
   "ctr task resume $N",
   { sh: "ctr task ps $N | wc -l", compare: "nothing", expect: /^[23]$/m },
-  { sh: "ctr task metrics $N | awk '/pids|memory.limit/ { print $1 }'" },
+  {
+    sh:
+      "ctr task metrics $N | awk '/^memory.usage_in_bytes|^memory.limit_in_bytes|^cpuacct.usage / { print $1, ($2 > 0) }'",
+    expect: /memory.usage_in_bytes 1/,
+  },
   { sh: "ctr task kill -s TERM $N; until ctr task ls | grep $N | grep -q STOPPED; do sleep 0.1; done" },
   "ctr task delete $N",
   "ctr container delete $N",

@@ -1,4 +1,5 @@
 /** Docker: the same commands with runc and with runk, under a dockerd of the test's own. */
+import { dissolveHierarchies } from "../support/cgroups.ts";
 import { ClientHost, Docker } from "../support/hosts.ts";
 import { RUNK } from "../support/runk.ts";
 import { compareSides, type Script } from "../support/side_by_side.ts";
@@ -7,11 +8,12 @@ import { test, which } from "../support/test.ts";
 const NEEDS = ["root", "cgroup1", "file:/usr/sbin/dockerd", "command:containerd", "command:runc"] as const;
 
 let started: Promise<Docker> | undefined;
-const docker = () => (started ??= ClientHost.with((host) => Docker.start(host)));
+const docker = () => (started ??= ClientHost.with((host) => Docker.start(host, { hasBridge: true })));
 Deno.test.afterAll(async () => await (await started?.catch(() => undefined))?.stop());
 
 function same(name: string, script: Script): void {
   test(`docker: ${name}`, NEEDS, async () => {
+    await dissolveHierarchies();
     const host = await docker();
     await compareSides(script, host.side("runc"), host.side("runk"));
   });
@@ -99,6 +101,14 @@ same("rights are as asked", [
     sh:
       `${RUN} --rm --cap-drop ALL -u 1000:1000 --group-add 7 box sh -c 'grep -E "Cap|Groups" /proc/self/status; id -u; id -g'`,
   },
+  {
+    sh:
+      `echo '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}' >seccomp.json
+      ${RUN} --rm --security-opt seccomp=$PWD/seccomp.json box sh -c 'grep Seccomp: /proc/self/status; mkdir /tmp/x'`,
+    status: 1,
+    expect: /2$/m,
+  },
+  { sh: `${RUN} --rm --security-opt seccomp=unconfined box grep Seccomp: /proc/self/status`, expect: /0$/m },
   { sh: `${RUN} --rm --security-opt no-new-privileges box grep NoNewPrivs /proc/self/status`, expect: /1/ },
   {
     sh: `${RUN} --rm --ulimit nofile=100:200 --ulimit core=0 box sh -c 'ulimit -n; ulimit -Hn; ulimit -c'`,
@@ -160,7 +170,6 @@ same("a container is stopped, restarted, signalled, waited for and logged", [
   { sh: "docker start $N && docker restart -t 20 $N && docker logs $N | sort -u", expect: /started/ },
   { sh: "docker kill -s USR2 $N; docker wait $N", expect: /^7$/m },
   { sh: "docker start $N; docker kill $N; docker wait $N", expect: /^137$/m },
-  { sh: "docker stats --no-stream --format '{{.Name}} {{.PIDs}}' $N" },
   {
     sh: "docker inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}' $N",
     expect: /^exited 137 false$/m,
@@ -183,6 +192,50 @@ same("a container is paused, updated and looked into", [
     expect: /^104857600\n70000\n300\n77\n$/,
   },
   { sh: "docker top $N -o pid,args | grep -c trap", expect: /^1$/m },
+  REMOVE,
+]);
+
+same("statistics tell of a container that runs, and its end by lack of memory of that", [
+  { sh: `${RUN} -d --name $N -m 64m box sleep 100`, compare: "stdout" },
+  {
+    sh: "docker stats --no-stream --format '{{.PIDs}} {{.MemUsage}}' $N",
+    blur: [[/[0-9.]+[KM]iB \//, "some of"]],
+    expect: /^1 [1-9].* \/ 64MiB$/m,
+  },
+  REMOVE,
+  { sh: `${RUN} --rm -m 16m --memory-swap 16m box tail /dev/zero`, status: 137 },
+]);
+
+same("a container is attached to, started again with its streams, and restarted by itself", [
+  {
+    sh: `${RUN} -di --name $N box sh -c 'while read line && [ $line != end ]; do echo "read $line"; done; exit 4'`,
+    compare: "stdout",
+  },
+  // What comes last may not reach who is attached, but the log.
+  { sh: "(echo typed; echo end) | docker attach $N >/dev/null; echo $?; docker logs $N", expect: /^4\nread typed\n$/ },
+  {
+    sh: "(echo again; echo end) | docker start -ai $N >/dev/null; echo $?; docker logs $N",
+    expect: /^4\nread typed\nread again\n$/,
+  },
+  REMOVE,
+  {
+    sh: `${RUN} -d --name $N --restart on-failure:2 box sh -c 'echo begun; exit 3' && docker wait $N
+      until [ "$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' $N)" = "2 exited" ]; do sleep 0.1; done
+      docker logs $N`,
+    expect: /(^begun$\n?){3}/m,
+    compare: "nothing",
+  },
+  REMOVE,
+]);
+
+same("containers on a bridge reach each other", [
+  {
+    sh:
+      `docker run --runtime $RUNTIME -d --name $N box sh -c 'while :; do echo from the bridge | nc -l -p 8080; done' >/dev/null
+      address=$(docker inspect -f '{{.NetworkSettings.IPAddress}}' $N)
+      docker run --runtime $RUNTIME --rm box sh -c "until nc $address 8080 </dev/null; do sleep 0.1; done; ip -o addr show eth0 | wc -l" 2>/dev/null`,
+    expect: /^from the bridge\n1\n$/,
+  },
   REMOVE,
 ]);
 

@@ -26,7 +26,7 @@ test(
   NEEDS,
   () =>
     withRange("daemon", async () => {
-      const docker = await ClientHost.with((host) => Docker.start(host, ["--userns-remap=daemon"]));
+      const docker = await ClientHost.with((host) => Docker.start(host, { options: ["--userns-remap=daemon"] }));
       try {
         await compareSides(
           [

@@ -153,7 +153,14 @@ ${runtime("runc")}${runtime("runk")}`;
 
 const snapshotters = ["btrfs", "zfs", "devmapper", "aufs"].map((name) => `snapshotter.v1.${name}`);
 
-/** A dockerd without networks. Its runtimes are called runc, runk, and default: what it builds with. */
+export interface DockerOptions {
+  /** Further options of dockerd. */
+  readonly options?: readonly string[];
+  /** With its default network, in a network namespace of its own: the host's is left as it is. */
+  readonly hasBridge?: boolean;
+}
+
+/** A dockerd, without networks if not asked for. Its runtimes are called runc, runk, and default: what it builds with. */
 export class Docker {
   readonly host: ClientHost;
   readonly env: Record<string, string>;
@@ -170,7 +177,7 @@ export class Docker {
     this.#daemon = daemon;
   }
 
-  static async start(host: ClientHost, more: readonly string[] = []): Promise<Docker> {
+  static async start(host: ClientHost, { options: more = [], hasBridge = false }: DockerOptions = {}): Promise<Docker> {
     const containerd = await Containerd.start(host);
     const { directory } = host;
     const env = { DOCKER_HOST: `unix://${directory}/docker.sock`, DOCKER_CONFIG: directory };
@@ -182,15 +189,15 @@ export class Docker {
       "--exec-root": `${directory}/docker-exec`,
       "--pidfile": `${directory}/docker.pid`,
       "--host": env.DOCKER_HOST,
-      "--bridge": "none",
-      "--iptables": "false",
+      ...(hasBridge ? {} : { "--bridge": "none", "--iptables": "false" }),
       "--exec-opt": "native.cgroupdriver=cgroupfs",
       "--cgroup-parent": `/${host.cgroup}`,
       "--default-runtime": "default",
     };
     const daemon = await Daemon.start({
-      program: "dockerd",
+      program: hasBridge ? "unshare" : "dockerd",
       args: [
+        ...(hasBridge ? ["--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", "dockerd"] : []),
         ...Object.entries(options).map(([name, value]) => `${name}=${value}`),
         `--add-runtime=runk=${host.runtimes.runk}`,
         `--add-runtime=default=${host.runtimes.default}`,
