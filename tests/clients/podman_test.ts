@@ -149,6 +149,44 @@ same("a container is entered, paused, inspected, stopped and restarted", [
   REMOVE,
 ]);
 
+same("a container is attached to, updated, checked for health, and shares its namespaces", [
+  {
+    sh: `${RUN} -di --name $N --health-cmd 'test -e /tmp/healthy' --health-interval disable box sh`,
+    compare: "nothing",
+  },
+  {
+    sh:
+      `[ "$(podman exec $N readlink /proc/self/ns/ipc)" = "$(${RUN} --rm --ipc=container:$N --pid=container:$N box readlink /proc/self/ns/ipc)" ] && echo shared`,
+    expect: /shared/,
+  },
+  { sh: "podman healthcheck run $N", status: 1, compare: "nothing" },
+  { sh: "podman exec $N touch /tmp/healthy; podman healthcheck run $N", compare: "nothing" },
+  {
+    sh: `podman update -m 100m --cpus 0.7 $N >/dev/null
+      pid=$(podman inspect -f '{{.State.Pid}}' $N)
+      for file in memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us; do
+        cat /sys/fs/cgroup/\${file%/*}$(grep -E ":(.*,)?\${file%/*}(,.*)?:" /proc/$pid/cgroup | cut -d: -f3)/\${file#*/}
+      done`,
+    expect: /^104857600\n70000\n$/,
+  },
+  { sh: "(echo 'echo typed'; echo exit 4) | podman attach $N >/dev/null; podman logs $N", expect: /^typed$/m },
+  { sh: "podman wait $N", expect: /^4$/m },
+  { sh: "podman start $N && podman stop -t 0 $N && podman wait $N", expect: /^137$/m, compare: "nothing" },
+  REMOVE,
+]);
+
+same("ids are mapped, and root inside is no one outside", [
+  {
+    sh:
+      `${RUN} --rm --uidmap 0:3000000:2000 --gidmap 0:3000000:2000 -v $DIR:/v box sh -c 'cat /proc/self/uid_map; id -u; touch /v/x /x'`,
+    status: 1,
+    expect: /^\s+0\s+3000000\s+2000\n0\n$/,
+  },
+]);
+
+const RUNTIME_PATH = "$(podman --runtime $RUNTIME info -f '{{.Host.OCIRuntime.Path}}')";
+const BUILDAH_RUN = `buildah run --runtime ${RUNTIME_PATH} --isolation oci --network host --terminal=false`;
+
 const KUBE = `apiVersion: v1
 kind: Pod
 metadata: {name: $N}
@@ -171,16 +209,28 @@ same("pods share what they share", [
   { sh: `podman pod stop -t 0 $N && podman pod ps --format '{{.Status}}' --filter name=$N`, compare: "nothing" },
   // Without all v1 hierarchies, this podman cannot remove a pod's cgroups.
   { sh: `podman pod rm -f -t 0 $N`, status: "same", compare: "nothing" },
-  { sh: `cat >pod.yaml <<END\n${KUBE}\nEND\n${PODMAN} play kube pod.yaml`, status: "same", compare: "nothing" },
-  { sh: "podman exec $N-one echo entered", status: "same", compare: "stdout" },
+  { sh: `cat >pod.yaml <<END\n${KUBE}\nEND\n${PODMAN} play kube pod.yaml`, compare: "nothing" },
+  { sh: "podman exec $N-one echo entered", expect: /^entered$/m },
   { sh: "podman play kube --down pod.yaml", status: "same", compare: "nothing" },
 ]);
+
+same("buildah runs commands in a container of its own", [
+  { sh: "buildah from --name $N box", compare: "nothing" },
+  {
+    sh: `${BUILDAH_RUN} $N sh -c 'echo out; echo err >&2; echo made >/made; exit 6'`,
+    status: 6,
+    expect: /^out$/m,
+    blur: [[/.*level=(error|warning).*\n/g, ""]],
+  },
+  { sh: `${BUILDAH_RUN} --user 1000 $N sh -c 'id -u; cat /made'`, expect: /^1000\nmade\n$/, compare: "stdout" },
+  { sh: "buildah rm $N", compare: "nothing" },
+], ["command:buildah"]);
 
 same("buildah runs the steps of a build", [
   {
     sh:
       `printf 'FROM box\\nRUN echo built > /result && id -u\\nUSER 1000\\nRUN id -u; test ! -w /result\\n' >Containerfile
-      buildah build --runtime $(podman --runtime $RUNTIME info -f '{{.Host.OCIRuntime.Path}}') --isolation oci --network host \
+      buildah build --runtime ${RUNTIME_PATH} --isolation oci --network host \
         --security-opt seccomp=unconfined --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 -q -t $N . 2>&1 | grep -Ev '^[0-9a-f]*$|level=warning' | sort`,
   },
   { sh: `${RUN} --rm $N cat /result`, expect: /built/ },
