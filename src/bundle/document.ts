@@ -1,13 +1,13 @@
 /** JSON documents beside a bundle's config.json, which command lines name. */
-import { RunkError } from "../errors.ts";
-import { CONFIG_MAX, fileError, readLimited } from "./open.ts";
+import { describeFileError, RunkError } from "../errors.ts";
+import { CONFIG_MAX, readLimited } from "./open.ts";
 
 /** The text of another JSON document that a command line names: a file, or what a pipe (/dev/fd/N) delivers. */
 export function readDocument(path: string): string {
   try {
     return Deno.statSync(path).isFile ? readLimited(path) : readStream(path);
   } catch (error) {
-    throw error instanceof RunkError ? error : fileError("cannot read", path, error);
+    throw error instanceof RunkError ? error : new RunkError(describeFileError("cannot read", path, error));
   }
 }
 

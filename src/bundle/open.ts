@@ -1,5 +1,5 @@
 /** The bundle: the only reader of config.json. */
-import { osErrorNumber, RunkError } from "../errors.ts";
+import { describeFileError, osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
 
 /** No config that a client writes comes near this; a larger file is something else. */
@@ -10,7 +10,7 @@ export function bundleDirectory(path: string): string {
   try {
     return Deno.realPathSync(path === "" ? "." : path);
   } catch (error) {
-    throw fileError("cannot open the bundle", path, error);
+    throw new RunkError(describeFileError("cannot open the bundle", path, error));
   }
 }
 
@@ -26,7 +26,7 @@ export function readConfig(bundle: string): string {
     if (error instanceof Deno.errors.NotFound) {
       throw new RunkError(`JSON specification file config.json not found (in ${bundle})`);
     }
-    throw error instanceof RunkError ? error : fileError("cannot read", path, error);
+    throw error instanceof RunkError ? error : new RunkError(describeFileError("cannot read", path, error));
   }
 }
 
@@ -45,12 +45,6 @@ export function readLimited(path: string): string {
     }
   }
   return text;
-}
-
-/** Says what could not be done to a file, and why, in the kernel's words. */
-export function fileError(action: string, path: string, error: unknown): RunkError {
-  const errno = osErrorNumber(error) ?? (error instanceof Deno.errors.NotFound ? E.NOENT : undefined);
-  return new RunkError(`${action} ${path}: ${errno === undefined ? error : errnoText(errno)}`, { cause: undefined });
 }
 
 /**

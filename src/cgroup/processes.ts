@@ -1,6 +1,6 @@
 /** The processes of a container's cgroups, sub-cgroups included: listing, killing, and removing the directories. */
-import { osErrorNumber, RunkError } from "../errors.ts";
-import { E, errnoText } from "../abi/errno.ts";
+import { describeFileError, osErrorNumber, RunkError } from "../errors.ts";
+import { E } from "../abi/errno.ts";
 import { exists, isAbsent, readIfThere } from "../files.ts";
 import { type CgroupPaths, processDirectory } from "./paths.ts";
 
@@ -80,14 +80,9 @@ export async function removeCgroups(paths: CgroupPaths = {}): Promise<void> {
     if (osErrorNumber(failure) !== E.BUSY) break;
     await pause(wait);
   }
-  const errno = osErrorNumber(failure);
   const pids = pidsBelow(left[0]!);
-  throw new RunkError(
-    `unable to remove cgroup ${left[0]}: ${errno === undefined ? failure : errnoText(errno)}${
-      pids.length === 0 ? "" : ` (in use by ${pids.length} process(es): ${pids.slice(0, 10).join(", ")})`
-    }`,
-    { cause: failure },
-  );
+  const users = pids.length === 0 ? "" : ` (in use by ${pids.length} process(es): ${pids.slice(0, 10).join(", ")})`;
+  throw new RunkError(describeFileError("unable to remove cgroup", left[0]!, failure) + users);
 }
 
 function removeTree(directory: string): void {

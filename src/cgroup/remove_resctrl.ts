@@ -1,6 +1,6 @@
 /** The end of a container's resctrl groups. */
-import { osErrorNumber, RunkError } from "../errors.ts";
-import { errnoText } from "../abi/errno.ts";
+import { describeFileError, RunkError } from "../errors.ts";
+import { isAbsent } from "../files.ts";
 
 /** What state.json says of a container's groups. */
 export interface ResctrlRecord {
@@ -19,10 +19,7 @@ export function removeResctrl({ intel_rdt_path, intel_rdt_mon_path, config }: Re
   try {
     Deno.removeSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    const errno = osErrorNumber(error);
-    throw new RunkError(`unable to remove resctrl group ${path}: ${errno === undefined ? error : errnoText(errno)}`, {
-      cause: error,
-    });
+    if (isAbsent(error)) return;
+    throw new RunkError(describeFileError("unable to remove resctrl group", path, error));
   }
 }

@@ -4,6 +4,7 @@ import type { Log } from "../log.ts";
 import type { CgroupManager } from "../container/interpret.ts";
 import type { Runtime } from "../container/runtime.ts";
 import { describeFileError, RunkError } from "../errors.ts";
+import { inUserNamespace } from "../host/user_namespace.ts";
 
 /** Everything that a command's own code gets. */
 export interface Context {
@@ -73,12 +74,7 @@ export function cgroupManager(globals: Options): CgroupManager {
 export function isRootless(globals: Options): boolean {
   const asked = globals.string("rootless");
   if (asked === "true" || asked === "false") return asked === "true";
-  if (Deno.uid() !== 0) return true;
-  try {
-    return !/^\s*0\s+0\s+4294967295\s*$/.test(Deno.readTextFileSync("/proc/self/uid_map"));
-  } catch {
-    return false;
-  }
+  return Deno.uid() !== 0 || inUserNamespace();
 }
 
 /** For commands that need a container's cgroups, and whose caller may not have all rights over them. */

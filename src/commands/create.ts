@@ -15,15 +15,17 @@ export const CONFIG_FLAG: Flag = {
   help: "config to use instead of the bundle's config.json",
 };
 
+export const BUNDLE_FLAG: Flag = {
+  name: "bundle",
+  short: "b",
+  kind: "string",
+  value: "directory",
+  help: "directory of the bundle (default: the current directory)",
+};
+
 /** The flags that create and run share. */
 export const CREATE_FLAGS: readonly Flag[] = [
-  {
-    name: "bundle",
-    short: "b",
-    kind: "string",
-    value: "directory",
-    help: "directory of the bundle (default: the current directory)",
-  },
+  BUNDLE_FLAG,
   CONFIG_FLAG,
   ...STREAM_FLAGS,
   {

@@ -4,17 +4,11 @@ import { prepare } from "../container/create.ts";
 import { describePlan, planToJson, summarizePlan } from "../plan/describe.ts";
 import { formatJson } from "../spec/json.ts";
 import { absolute, cgroupManager, type Command } from "./command.ts";
-import { CONFIG_FLAG } from "./create.ts";
+import { BUNDLE_FLAG, CONFIG_FLAG } from "./create.ts";
 
 export const command: Command = {
   flags: [
-    {
-      name: "bundle",
-      short: "b",
-      kind: "string",
-      value: "directory",
-      help: "directory of the bundle (default: the current directory)",
-    },
+    BUNDLE_FLAG,
     CONFIG_FLAG,
     { name: "json", kind: "bool", help: "print the plan as JSON, for tools" },
     { name: "short", kind: "bool", help: "print only what the steps are for" },

@@ -33,9 +33,7 @@ export async function kill(runtime: Runtime, id: string, signal: number): Promis
     pidfdSignal(init, status === "created" && END_WAITING.includes(signal) ? SIG.KILL : signal);
   } catch (error) {
     if (error instanceof SysError && error.code === "ESRCH") throw new RunkError(NOT_RUNNING);
-    throw new RunkError(`unable to signal init: ${error instanceof Error ? error.message : error}`, {
-      cause: undefined,
-    });
+    throw new RunkError("unable to signal init", { cause: error });
   }
   // In a frozen v1 cgroup a process dies only when it is thawed.
   if (signal === SIG.KILL) thaw(record.cgroup_paths);

@@ -5,6 +5,7 @@ import { CAPABILITIES } from "../abi/names.ts";
 import { arch } from "../../ffi/libc.ts";
 import { type Limit, openFilesLimit } from "../../ffi/process.ts";
 import type { CgroupLayout, HostFacts } from "./facts.ts";
+import { inUserNamespace } from "./user_namespace.ts";
 
 /** Facts that only some containers need. */
 export interface Wanted {
@@ -53,7 +54,7 @@ function withV2Facts(layout: CgroupLayout, delegates: boolean): CgroupLayout {
   const v2 = {
     controllers: list(`${layout.mounts[0]!.mountpoint}/cgroup.controllers`),
     delegate: delegates ? list("/sys/kernel/cgroup/delegate") : [],
-    inUserNamespace: !/^\s*0\s+0\s+4294967295\s*$/.test(readText("/proc/self/uid_map")),
+    inUserNamespace: inUserNamespace(),
   };
   return { ...layout, v2 };
 }

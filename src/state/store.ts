@@ -2,8 +2,7 @@
  * The state root: <root>/<id>/state.json (written whole and renamed), exec.fifo, and a lock on the directory that keeps
  * commands on one container apart. The kernel frees a lock with its holder, so a killed command leaves none.
  */
-import { osErrorNumber, RunkError } from "../errors.ts";
-import { errnoText } from "../abi/errno.ts";
+import { describeFileError, RunkError } from "../errors.ts";
 import { isAbsent } from "../files.ts";
 import { formatJson } from "../spec/json.ts";
 import type { Seccomp } from "../spec/schema.ts";
@@ -53,13 +52,7 @@ export function reserve(root: string, id: string): Lock {
     if (error instanceof Deno.errors.AlreadyExists && made === path) {
       throw new RunkError("container with given ID already exists");
     }
-    const errno = osErrorNumber(error);
-    throw new RunkError(
-      `cannot make the container's state directory ${made}: ${errno === undefined ? error : errnoText(errno)}`,
-      {
-        cause: error,
-      },
-    );
+    throw new RunkError(describeFileError("cannot make the container's state directory", made, error));
   }
   try {
     // mkdir's mode goes through the umask.
@@ -138,13 +131,8 @@ function write(root: string, id: string, name: string, value: unknown): void {
   }
 }
 
-function cannotWrite(directory: string, error: unknown): RunkError {
-  const errno = osErrorNumber(error);
-  return new RunkError(
-    `cannot write the container's state in ${directory}: ${errno === undefined ? error : errnoText(errno)}`,
-    { cause: error },
-  );
-}
+const cannotWrite = (directory: string, error: unknown) =>
+  new RunkError(describeFileError("cannot write the container's state in", directory, error));
 
 /** Removes a container's directory with all that is in it; nothing when there is none. */
 export function remove(root: string, id: string): void {
