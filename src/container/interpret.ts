@@ -115,13 +115,14 @@ async function interpretDocument(
     noPivot: options.noPivot,
     resctrl: spec.linux?.intelRdt !== undefined,
     idMapTools: Deno.uid() === 0 || spec.linux?.uidMappings === undefined ? undefined : pathOf(runtime.environment()),
-    delegates: spec.linux?.uidMappings !== undefined || (spec.process?.user?.uid ?? 0) !== 0,
+    delegates: annotated?.delegatedCgroup !== undefined || spec.linux?.uidMappings !== undefined ||
+      (spec.process?.user?.uid ?? 0) !== 0,
   });
   const isTerminal = spec.process?.terminal === true;
   const cgroupsPath = typeof spec.linux?.cgroupsPath === "string" ? spec.linux.cgroupsPath : undefined;
   const isDisabled = options.cgroupManager === "disabled";
   const unit = options.cgroupManager === "systemd"
-    ? await (await import("./systemd.ts")).unitFor(runtime, facts.cgroups, spec, id)
+    ? await (await import("./systemd.ts")).unitFor(runtime, facts.cgroups, spec, id, annotated?.subgroup)
     : undefined;
   let cgroups = unit?.directories ?? (isDisabled ? [] : cgroupDirectories(facts.cgroups, cgroupsPath, id));
   if (options.rootless && unit === undefined) {

@@ -11,9 +11,11 @@ export interface Remains extends Pick<StateRecord, "cgroup_paths"> {
 /** Processes in them have ended. @throws {RunkError} naming what stays */
 export async function removeContainerCgroups(runtime: Runtime, { cgroup_paths, config }: Remains): Promise<void> {
   const cgroups = config?.cgroups;
+  let paths = cgroup_paths;
   if (cgroups?.Systemd) {
-    const { stopContainerUnit } = await import("./systemd.ts");
+    const { stopContainerUnit, unitDirectories } = await import("./systemd.ts");
     await stopContainerUnit(runtime, cgroups);
+    paths = unitDirectories(cgroups, paths);
   }
-  await removeCgroups(cgroup_paths);
+  await removeCgroups(paths);
 }

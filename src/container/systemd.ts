@@ -1,5 +1,5 @@
 /** Containers whose cgroups systemd makes: loaded only for those. */
-import type { CgroupDirectory, CgroupVersion } from "../cgroup/paths.ts";
+import type { CgroupDirectory, CgroupPaths, CgroupVersion } from "../cgroup/paths.ts";
 import { annotatedProperties } from "../cgroup/systemd/gvariant.ts";
 import { changeUnit, managerCgroup, type Session, sessionOf, startUnit, stopUnit } from "../cgroup/systemd/manager.ts";
 import type { Property } from "../cgroup/systemd/properties.ts";
@@ -27,9 +27,16 @@ export interface ContainerUnit {
 
 /**
  * The unit of a new container; nothing is made.
+ * @param subgroup below the unit's cgroup, that of the container
  * @throws {RunkError} for a cgroupsPath or annotations that are wrong, or a user without a session
  */
-export async function unitFor(runtime: Runtime, layout: CgroupLayout, spec: Spec, id: string): Promise<ContainerUnit> {
+export async function unitFor(
+  runtime: Runtime,
+  layout: CgroupLayout,
+  spec: Spec,
+  id: string,
+  subgroup: string | undefined,
+): Promise<ContainerUnit> {
   const session = sessionOf(runtime.environment());
   const unit = unitOf(spec.linux?.cgroupsPath, id, session.isUser);
   const below = (await managerCgroup(session)) + unitDirectory(unit);
@@ -42,7 +49,7 @@ export async function unitFor(runtime: Runtime, layout: CgroupLayout, spec: Spec
       controllers,
       mountpoint,
       base: mountpoint,
-      path: mountpoint + below,
+      path: mountpoint + below + (subgroup === undefined ? "" : `/${subgroup}`),
     })),
     kind: isSlice({ name }) ? "slice" : "scope",
     record: {
@@ -78,6 +85,17 @@ const nameOf = ({ scope_prefix = "", name = "" }: CgroupsRecord) => unitName(sco
 /** Takes a container's unit away; its processes have ended. */
 export async function stopContainerUnit(runtime: Runtime, cgroups: CgroupsRecord): Promise<void> {
   await stopUnit(sessionOf(runtime.environment()), nameOf(cgroups));
+}
+
+/** The unit's own directories, where the container's are below them: those of v1 controllers that systemd leaves alone. */
+export function unitDirectories(cgroups: CgroupsRecord, paths: CgroupPaths = {}): CgroupPaths {
+  const name = `/${nameOf(cgroups)}`;
+  return Object.fromEntries(
+    Object.entries(paths).map(([key, path]): [string, string] => {
+      const end = `${path}/`.indexOf(`${name}/`);
+      return [key, end < 0 ? path : path.slice(0, end + name.length)];
+    }),
+  );
 }
 
 /** Sets the unit's limits: systemd would bring old ones back when its configuration is loaded anew. */

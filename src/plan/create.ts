@@ -17,6 +17,7 @@ import {
   hideFromContainer,
   setCapabilities,
 } from "./steps/credentials.ts";
+import { delegateCgroup } from "./steps/delegated_cgroup.ts";
 import { makeDevices } from "./steps/devices.ts";
 import { mapIds } from "./steps/id_maps.ts";
 import * as kernel from "./steps/kernel.ts";
@@ -77,6 +78,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   resetAffinity(box);
   mapIds(recipe);
   joinNamespaces(recipe);
+  delegateCgroup(recipe);
   hideFromContainer(box);
   labelKeys(box, process);
   kernel.joinKeyring(recipe); // before the user changes

@@ -18,6 +18,10 @@ export interface RuntimeAnnotations {
   readonly seccompReceiver?: string;
   /** Which of SELinux's mount parameters linux.mountLabel is for. */
   readonly contextType?: (typeof CONTEXT_TYPES)[number];
+  /** The container's cgroup below that of its systemd unit. */
+  readonly subgroup?: string;
+  /** Below the container's cgroup, the one that its process lives in and manages by itself. */
+  readonly delegatedCgroup?: string;
 }
 
 /**
@@ -49,6 +53,15 @@ export function runtimeAnnotations(annotations: Readonly<Record<string, unknown>
   if (seccompReceiver !== undefined && !seccompReceiver.startsWith("/")) {
     refuse("seccomp.receiver", `the seccomp receiver ${JSON.stringify(seccompReceiver)} is not an absolute path`);
   }
+  const below = (name: string) => {
+    const text = value(name);
+    if (!text) return undefined;
+    if (/(^|\/)\.{0,2}(\/|$)/.test(text) || text.includes("\0")) {
+      refuse(name, `${JSON.stringify(text)} names no cgroup below another`);
+    }
+    return text;
+  };
+  const [subgroup, delegatedCgroup] = [below("systemd.subgroup"), below("delegate-cgroup")];
   return {
     ...(groups === undefined || groups === "0" ? {} : { keepsGroups: true }),
     ...(stdout === undefined && stderr === undefined
@@ -57,6 +70,8 @@ export function runtimeAnnotations(annotations: Readonly<Record<string, unknown>
     ...(pidfdReceiver === undefined ? {} : { pidfdReceiver }),
     ...(seccompReceiver === undefined ? {} : { seccompReceiver }),
     ...(contextType === undefined ? {} : { contextType }),
+    ...(subgroup === undefined ? {} : { subgroup }),
+    ...(delegatedCgroup === undefined ? {} : { delegatedCgroup }),
   };
 }
 

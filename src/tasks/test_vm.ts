@@ -33,6 +33,7 @@ const GUESTS: readonly Guest[] = [
     all: [
       "tests/vm/cgroup2_test.ts",
       "tests/vm/clock_test.ts",
+      "tests/vm/subgroups_test.ts",
       ...integration(
         "cgroup_writes",
         "cgroup_limits",
@@ -64,6 +65,7 @@ const GUESTS: readonly Guest[] = [
       "tests/vm/rootless_test.ts",
       "tests/vm/clients_test.ts",
       "tests/vm/units_test.ts",
+      "tests/vm/subgroups_test.ts",
     ],
   },
   {

@@ -70,3 +70,8 @@ test("the plans of mounts in a running container are those in tests/golden, the 
   assert.equal(texts[1], texts[0]);
   golden("live_mounts.txt", texts[0]!);
 });
+
+test("a unit's subgroup and a delegated cgroup below it are entered before their controllers are enabled", [], () => {
+  const annotated = { subgroup: "container", delegatedCgroup: "own" };
+  golden("subgroups.v2.txt", hostLane(planFor(bundleSpec("userns"), "x86_64", "v2", { systemd: "scope", annotated })));
+});

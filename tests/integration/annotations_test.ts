@@ -160,3 +160,27 @@ test("mount_context_type says which of SELinux's parameters the mount label is f
   );
   assert.ok(!exists(`${box.root}/${box.id}`));
 });
+
+test("cgroups below the container's are named plainly, and delegated on cgroup v2 only", ROOT, async () => {
+  await using box = await Box.create();
+  const refused = async (name: string, value: string, message: RegExp) => {
+    await box.write((config) => annotate(config, { [name]: value }));
+    const { status, stderr } = await box.runk(["plan", box.id]);
+    assert.equal(status, 1, value);
+    assert.match(stderr.replaceAll('\\"', '"'), message);
+  };
+  for (const name of ["systemd.subgroup", "delegate-cgroup"]) {
+    for (const value of ["..", "a/../b", "/a", "a//b", "a/.", "a/"]) {
+      await refused(
+        name,
+        value,
+        new RegExp(`"${value}" names no cgroup below another .*/annotations/run.oci.${name}\\]`),
+      );
+    }
+  }
+  await box.write((config) => annotate(config, { "systemd.subgroup": "", "delegate-cgroup": "" }));
+  await box.ok(["plan", box.id]);
+  if (!exists("/sys/fs/cgroup/cgroup.controllers")) {
+    await refused("delegate-cgroup", "own", /only a cgroup of cgroup v2 can be delegated \[config.json \/annotations/);
+  }
+});

@@ -13,7 +13,7 @@ import type { Ref } from "../types.ts";
 import { limitV1 } from "./cgroups_v1.ts";
 import { limitV2 } from "./cgroups_v2.ts";
 
-const DIRECTORY_MODE = 0o755;
+export const DIRECTORY_MODE = 0o755;
 /** Removing a cgroup whose last process has just died can take the kernel a moment: tries, nanoseconds between. */
 const REMOVE_TRIES = 100;
 const REMOVE_PAUSE = 5_000_000;
@@ -28,13 +28,17 @@ const isUnified = ({ controllers }: CgroupDirectory) => controllers.includes("")
 /** The place of the flag that says whether a directory was made, and not there before. */
 export type MadeFlag = (directory: CgroupDirectory) => Ref;
 
-/** Host lane: directories, limits, descriptors to join by. */
-export function makeCgroups(recipe: Recipe): void {
+/**
+ * Host lane: directories, limits, descriptors to join by.
+ * @param enter adds steps for when the directories are there, and not yet their limits
+ */
+export function makeCgroups(recipe: Recipe, enter: () => void = () => {}): void {
   const { host, facts: { cgroups: { version } }, request: { cgroups } } = recipe;
   const resources = recipe.spec.linux?.resources ?? {};
   // Disabled, or a host without any.
   if (cgroups.length === 0 && version !== "none") return;
   const made = makeDirectories(host, cgroups);
+  enter();
   if (version === "v2") limitV2(recipe, resources);
   else limitV1(recipe, resources, made);
   openCgroups(host, entrance(recipe));

@@ -61,7 +61,7 @@ function checkAvailable(writes: readonly CgroupWrite[], available: readonly stri
  * A cgroup has the files of a controller when its parent hands the controller on, and so on up to the root. A level that
  * hands all on has been written before, and is not again: each write waits for cgroups that are being removed.
  */
-function enableControllers(host: Lane, directory: CgroupDirectory, available: readonly string[]): void {
+export function enableControllers(host: Lane, directory: CgroupDirectory, available: readonly string[]): void {
   if (available.length === 0) return;
   const { builder: b } = host;
   const { mountpoint } = directory;
