@@ -52,7 +52,9 @@ export function signalName(number: number): string {
 /** Texts of signals as Go's programs print them. */
 const SIGNAL_TEXTS = ("hangup|interrupt|quit|illegal instruction|trace/breakpoint trap|aborted|bus error|" +
   "floating point exception|killed|user defined signal 1|segmentation fault|user defined signal 2|broken pipe|" +
-  "alarm clock|terminated").split("|");
+  "alarm clock|terminated|stack fault|child exited|continued|stopped (signal)|stopped|stopped (tty input)|" +
+  "stopped (tty output)|urgent I/O condition|CPU time limit exceeded|file size limit exceeded|virtual timer expired|" +
+  "profiling timer expired|window changed|I/O possible|power failure|bad system call").split("|");
 
 /** "killed" for 9; "signal 42" for one without a text. */
 export function signalText(number: number): string {

@@ -224,17 +224,27 @@ test("a hook of create that fails fails the create, with its place and words, an
 
 test("a startContainer hook that fails ends the container before its program", ROOT, async () => {
   await using box = await Box.create();
-  await box.write((c) => {
-    c.process.terminal = false;
-    c.process.args = ["sh", "-c", "echo the program"];
-    c.hooks = { startContainer: [hook("echo why >&2; exit 1")] };
-  });
-  const { status, stdout, stderr } = await box.runk(["run", box.id]);
-  assert.deepEqual({ status, stdout, stderr }, {
-    status: 255,
-    stdout: "",
-    stderr: "why\nerror running startContainer hook #0: /bin/sh\n",
-  });
+  const failing = async (...hooks: unknown[]) => {
+    await box.write((c) => {
+      c.process.terminal = false;
+      c.process.args = ["sh", "-c", "echo the program"];
+      c.process.rlimits = [{ type: "RLIMIT_CORE", soft: 0, hard: 0 }];
+      c.linux.seccomp = {
+        defaultAction: "SCMP_ACT_ALLOW",
+        syscalls: [{ names: ["mkdir", "mkdirat"], action: "SCMP_ACT_KILL" }],
+      };
+      c.hooks = { startContainer: hooks };
+    });
+    const { status, stdout, stderr } = await box.runk(["run", box.id]);
+    assert.deepEqual({ status, stdout }, { status: 255, stdout: "" });
+    return stderr;
+  };
+  const line = (number: number, end: string) => `error running startContainer hook #${number}: /bin/sh${end}\n`;
+  assert.equal(await failing(hook("echo why >&2; exit 1")), "why\n" + line(0, ": exit status 1"));
+  assert.equal(await failing(hook("true"), hook("exit 130")), line(1, ": exit status 130"));
+  assert.equal(await failing(hook("kill -9 $$")), line(0, ": signal: killed"));
+  assert.equal(await failing(hook("exec mkdir /dev/shm/x")), line(0, ": signal: bad system call"));
+  assert.equal(await failing({ ...hook("sleep 100"), timeout: 1 }), line(0, ""));
 });
 
 test("a poststart hook that fails ends the container and the command", ROOT, async () => {

@@ -1,10 +1,9 @@
 /** At which points of create the hooks run, and where. */
 import type { Operand } from "../types.ts";
-import { E } from "../../abi/errno.ts";
 import { slot } from "../builder.ts";
 import { type HookStream, type Recipe, rootfsDirectory } from "../recipe.ts";
 import { meet } from "./lanes.ts";
-import { type HookState, runHooks } from "./hooks.ts";
+import { type HookState, runHooks, tellFailure } from "./hooks.ts";
 import { EXEC_FAILED } from "./program.ts";
 import { type Confinement, refusal } from "./seccomp.ts";
 
@@ -76,7 +75,7 @@ export function startContainerHooks(
   });
   box.jump(done).label(failed);
   box.task("tell the container's standard error which hook failed", { path: "/hooks/startContainer" });
-  const writable = { tolerate: [E.BADF, E.PIPE, E.AGAIN, E.IO] };
-  box.sys("write", [2, slot("hook words"), slot("hook words length")], writable).sys("exit_group", [EXEC_FAILED]);
+  tellFailure(box);
+  box.sys("exit_group", [EXEC_FAILED]);
   box.label(done);
 }

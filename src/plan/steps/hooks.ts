@@ -17,7 +17,7 @@ import {
   W,
 } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
-import { SIG } from "../../abi/names.ts";
+import { SIG, signalText } from "../../abi/names.ts";
 import { formatJson, SortedMap } from "../../spec/json.ts";
 import type { HookKind } from "../../spec/hook_kinds.ts";
 import { OCI_VERSION } from "../../spec/version.ts";
@@ -29,6 +29,7 @@ import { MESSAGE, type Operand, TEXT } from "../types.ts";
 const CLONE_ARGS_SIZE = 88;
 const NOT_STARTED = 127;
 const ALL = 0xffffffff;
+const SIGNALS_WITH_TEXT = 31;
 /** How much of a failed hook's output its error quotes. */
 const QUOTED = 2048;
 
@@ -52,7 +53,7 @@ export interface HookOptions {
   readonly directory?: string;
   /** Streams that go to files: their inputs are named by hookInput. */
   readonly files?: readonly HookStream[] | undefined;
-  /** The starter hears of failures; behind the start gate, slots "hook words" and "hook words length" hold a line to be said. */
+  /** The starter hears of failures; behind the start gate, no one does, and tellFailure says them. */
   readonly reports: boolean;
   /** How a hook's process is made. */
   readonly clone?: "clone3" | "clone";
@@ -70,7 +71,7 @@ export function runHooks(lane: Lane, options: HookOptions): void {
   const fallback = isEntries(options.environment)
     ? arrayOf(options.environment, "the caller's environment")
     : options.environment;
-  const lines = hooks.map(({ path }, i) => `error running ${kind} hook #${i}: ${path}\n`);
+  const lines = hooks.map(({ path }, i) => `error running ${kind} hook #${i}: ${path}`);
   lane.each(
     items(options),
     hooks.map(({ path, args, env, timeout }, i) => [
@@ -81,7 +82,7 @@ export function runHooks(lane: Lane, options: HookOptions): void {
       ...(options.reports ? [] : [text(lines[i]!), size(lines[i]!)]),
     ]),
     ([path, argv, env, timeout, line, length], next) => {
-      if (line !== undefined) lane.set("hook words", line).set("hook words length", length!);
+      if (line !== undefined) lane.set("hook words", line).set("hook words length", length!).set("hook code", 0);
       startHook(lane, child, options);
       waitForHook(lane, options, timeout!, next);
       childLane(lane, options, child, path!, argv!, env!);
@@ -231,4 +232,33 @@ function childLane(
   lane.sys("close_range", [3, ALL, reports ? CLOSE_RANGE.CLOEXEC : 0]);
   lane.sys("execve", [path, argv, env], { error });
   lane.sys("exit_group", [NOT_STARTED]);
+}
+
+/** Behind the start gate: says on the container's standard error which hook failed, and how it ended. */
+export function tellFailure(lane: Lane): void {
+  const [exited, end] = [lane.builder.unique("exited"), lane.builder.unique("end of line")];
+  const write = (words: Operand, length: Operand) =>
+    lane.sys("write", [2, words, length], { tolerate: [E.BADF, E.PIPE, E.AGAIN, E.IO] });
+  const say = (words: string) => write(text(words), size(words));
+  write(slot("hook words"), slot("hook words length"));
+  lane.jump(end, { left: slot("hook code"), is: "==", right: 0 });
+  lane.jump(exited, { left: slot("hook code"), is: "==", right: CLD.EXITED });
+  const signals = Array.from({ length: SIGNALS_WITH_TEXT }, (_, i) => `: signal: ${signalText(i + 1)}`);
+  lane.each(
+    signals.map((item) => ({ item })),
+    signals.map((words, i) => [i + 1, text(words), size(words)]),
+    ([number, words, length], next) => {
+      lane.jump(next, { left: slot("hook status"), is: "!=", right: number! });
+      write(words!, length!);
+    },
+  );
+  lane.jump(end, { left: slot("hook code"), is: "!=", right: CLD.DUMPED });
+  say(" (core dumped)");
+  lane.jump(end).label(exited);
+  say(": exit status ");
+  const digits = lane.builder.buffer("hook status digits", 24);
+  lane.format(slot("hook status"), digits, "digits");
+  write(digits, slot("digits"));
+  lane.label(end);
+  say("\n");
 }
