@@ -83,7 +83,7 @@ export async function main(args: readonly string[], program: Program): Promise<n
       poll: async (...args) => (await import("../../ffi/poll.ts")).pollBlocking(...args),
       environment: callersEnvironment,
       warn: (message) => log.write("warning", message),
-      debug: (message) => log.write("debug", message),
+      debug: globals.bool("debug") ? (message) => log.write("debug", message) : undefined,
     };
     const context: Context = { runtime, globals, globalFlags: flags, options, operands, log, print };
     return (await command.run(context)) ?? 0;

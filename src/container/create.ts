@@ -146,7 +146,8 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
     let record: StateRecord | undefined;
     let limits: Promise<ResourcesRecord> | undefined;
     // runc's words for these moments, which its users look for.
-    runtime.debug("nsexec container setup");
+    runtime.debug?.("nsexec container setup");
+    if (runtime.debug !== undefined) await tellPlan(runtime, prepared.plan);
     await carryOut(relocatable, {
       argv: [runtime.program, "init"],
       values,
@@ -167,7 +168,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
       handlers: {
         cloned: ([made]) => {
           pid = made!;
-          runtime.debug(`child process in init(): pid ${pid}`);
+          runtime.debug?.(`child process in init(): pid ${pid}`);
           record = records.withProcess(record!, pid, processStat(pid)?.start ?? 0);
         },
         unit: ([made]) => prepared.startUnit?.(made!),
@@ -183,7 +184,7 @@ export async function create(runtime: Runtime, prepared: Prepared, options: Make
           if (limits !== undefined) record = records.withLimits(record!, await limits);
           if (spec.linux?.seccomp !== undefined) store.saveProfile(runtime.root, id, spec.linux.seccomp);
           store.save(runtime.root, record!);
-          runtime.debug("init: closing the pipe to signal completion");
+          runtime.debug?.("init: closing the pipe to signal completion");
         },
       },
     });
@@ -206,6 +207,12 @@ const streamsOf = ({ stdin, stdout, stderr }: MakeOptions["inputs"]): string[] =
       return "";
     }
   });
+
+/** --debug: what there is to know of a plan. */
+export async function tellPlan({ debug = () => {} }: Runtime, plan: () => Promise<Plan>): Promise<void> {
+  const { notesOn } = await import("./debug.ts");
+  notesOn(await plan()).forEach((note) => debug(note));
+}
 
 /** The limits to record; most small configs have only device rules, which `update` does not change. */
 export function limitsOf({ linux }: Spec): Promise<ResourcesRecord> | undefined {

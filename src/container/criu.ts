@@ -104,7 +104,7 @@ export async function startCriu(runtime: Runtime, plan: Plan, options: StartOpti
     session = new Session(socket, runtime.poll);
     const version = await session.version();
     if (version < LEAST_VERSION) throw new RunkError(`CRIU version ${version} must be ${LEAST_VERSION} or higher`);
-    runtime.debug(`Using CRIU ${version}`);
+    runtime.debug?.(`Using CRIU ${version}`);
     return { session, version, pid, end };
   } catch (error) {
     theirs.close();

@@ -20,7 +20,7 @@ import { detachedStdio } from "./run.ts";
 import { find } from "./find.ts";
 import { namespacesToJoin } from "./namespaces.ts";
 import { openInit } from "./open_init.ts";
-import { checkPreserved, openPidfdSocket } from "./create.ts";
+import { checkPreserved, openPidfdSocket, tellPlan } from "./create.ts";
 import { planOf } from "./plan_of.ts";
 import type { Runtime } from "./runtime.ts";
 import { specOf } from "./spec_of.ts";
@@ -195,12 +195,14 @@ async function carry(
   for (const warning of warnings) runtime.warn(warning);
   let pid = 0;
   const helpers: number[] = [];
-  runtime.debug("nsexec container setup");
+  const plan = async () => (await import("../plan/exec.ts")).planExec(process, facts, request);
+  runtime.debug?.("nsexec container setup");
+  if (runtime.debug !== undefined) await tellPlan(runtime, plan);
   try {
     await carryOut(relocatable, {
       poll: runtime.poll,
       warn: runtime.warn,
-      plan: async () => (await import("../plan/exec.ts")).planExec(process, facts, request),
+      plan,
       values: parameterized?.values ?? [],
       argv: [runtime.program, "init"],
       inputs,
@@ -209,11 +211,11 @@ async function carry(
       handlers: {
         cloned: ([made]) => {
           pid = made!;
-          runtime.debug(`child process in init(): pid ${pid}`);
+          runtime.debug?.(`child process in init(): pid ${pid}`);
         },
         ready: () => {
           ready();
-          runtime.debug("setns_init: about to exec");
+          runtime.debug?.("setns_init: about to exec");
         },
         helper: ([helper]) => {
           helpers.push(helper!);

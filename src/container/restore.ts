@@ -233,7 +233,7 @@ async function converse(
 ): Promise<StateRecord> {
   let record: StateRecord | undefined;
   const onNotice = async ({ script, pid, descriptor }: Notice) => {
-    runtime.debug(`notify: ${script}`);
+    runtime.debug?.(`notify: ${script}`);
     if (script === "setup-namespaces") await runHooks(runtime, prepared, pid);
     if (script === "orphan-pts-master" && descriptor !== undefined) {
       if (console === undefined) throw new RunkError("the images have a terminal, the config has none");

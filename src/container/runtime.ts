@@ -14,5 +14,6 @@ export interface Runtime {
   /** The caller's environment, NAME=VALUE. */
   readonly environment: () => readonly string[];
   readonly warn: Warn;
-  readonly debug: Warn;
+  /** Takes what --debug tells; undefined without it. */
+  readonly debug: Warn | undefined;
 }

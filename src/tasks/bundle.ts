@@ -39,6 +39,7 @@ const COLD = [
   "commands/spec.ts",
   "plan/create.ts",
   "plan/exec.ts",
+  "container/debug.ts",
   "container/host_hooks.ts",
   "state/plan_keeping.ts",
   "container/delete_matching.ts",

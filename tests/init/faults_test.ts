@@ -68,7 +68,7 @@ for (const [subject, config] of SUBJECTS) {
         program: "runk",
         environment: () => ["PATH=/usr/bin:/bin"],
         warn: (message) => warnings.push(message),
-        debug: () => {},
+        debug: undefined,
       };
       const options = {
         id: box.id,

@@ -246,3 +246,24 @@ test("neither a home, nor a readable directory, nor an environment is needed to 
   await box.ok(["run", box.id], { env: { HOME: home, DENO_DIR: "" } });
   assert.deepEqual([...Deno.readDirSync(home)], []);
 });
+
+test(
+  "--debug tells the flags of the seccomp filter and the CPUs that exec begins on, as they are in the plan",
+  ROOT,
+  async () => {
+    await using box = await Box.create({
+      script: "sleep 100",
+      config: (c) => {
+        c.linux.seccomp = { defaultAction: "SCMP_ACT_ALLOW", flags: ["SECCOMP_FILTER_FLAG_LOG"] };
+        c.linux.seccomp.syscalls = [{ names: ["swapon"], action: "SCMP_ACT_ERRNO" }];
+        c.process.execCPUAffinity = { initial: "1" };
+      },
+    });
+    for (const command of [["run", "-d", box.id], ["exec", box.id, "true"]]) {
+      const { stderr } = await box.ok(["--debug", ...command]);
+      assert.match(stderr, /level=debug msg="seccomp filter flags: 2"/);
+      assert.equal(/level=debug msg="nsexec: affinity: 0x2"/.test(stderr), command[0] === "exec");
+      assert.doesNotMatch((await box.ok(["exec", box.id, "true"])).stderr, /flags|affinity/);
+    }
+  },
+);

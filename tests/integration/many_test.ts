@@ -60,7 +60,7 @@ test("a process that makes and deletes containers itself keeps no descriptor of 
     program: "runk",
     environment: () => [],
     warn: (message) => assert.fail(message),
-    debug: () => {},
+    debug: undefined,
   };
   const one = async (id: string) => {
     const prepared = await prepare(runtime, {
