@@ -5,6 +5,7 @@ import { probeHost } from "../host/probe.ts";
 import { assemble } from "../init/assemble.ts";
 import { carryOut } from "../init/carry_out.ts";
 import { type MountsRequest, planAddMounts, planRemoveMounts } from "../plan/mounts.ts";
+import { byteLength } from "../plan/recipe.ts";
 import type { Plan } from "../plan/types.ts";
 import { runtimeAnnotations } from "../spec/annotations.ts";
 import { cleanPath } from "../spec/clean_path.ts";
@@ -76,13 +77,19 @@ async function inContainer(
   });
 }
 
+/** More takes mount(2), which finds its place by a path. */
+const TEXT_MAX = 255;
+
 /** What was made of a namespace that this process is not in would be that of the caller. */
-function checkAddable({ type, options }: Mount, index: number): void {
-  const { flags } = parseMountOptions(options ?? []);
+function checkAddable({ type, source = "", options }: Mount, index: number): void {
+  const { flags, data } = parseMountOptions(options ?? []);
   const path = `/mounts/${index}`;
   if (flags & MS.REMOUNT) wrong("a remount changes a mount and adds none", `${path}/options`);
   if (flags & MS.BIND) return;
   if (type === "proc") wrong("a procfs shows the processes of its maker: only create can make the container's", path);
+  if (type === "tmpfs" && [source, ...data].some((text) => byteLength(text) > TEXT_MAX)) {
+    wrong(`what a tmpfs is given takes more than ${TEXT_MAX} bytes`, path);
+  }
   if (type === "cgroup" || type === "cgroup2") wrong("cgroups can be mounted by create only", path);
 }
 

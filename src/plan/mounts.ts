@@ -15,7 +15,7 @@ import { openBeneath } from "./steps/beneath.ts";
 import { openSources, openSourcesOnHost } from "./steps/bind_mounts.ts";
 import { hideFromContainer } from "./steps/credentials.ts";
 import { becomeRoot } from "./steps/id_maps.ts";
-import { finishReadonlyMounts, mountAll, mountEntries } from "./steps/mounts.ts";
+import { finishReadonlyMounts, makeFileSystems, mountAll } from "./steps/mounts.ts";
 import { cleanSlate } from "./steps/prologue.ts";
 import { addFileSystemWords, leaveHostsPeers } from "./steps/rootfs.ts";
 import type { Operand, Plan } from "./types.ts";
@@ -47,21 +47,21 @@ export function planAddMounts(spec: Spec, facts: HostFacts, request: MountsReque
   openSourcesOnHost(recipe); // with the caller's rights
   goOn(host, box);
 
+  box.set("added", list);
+  b.undo("take away what was mounted so far", (undo) => takeAway(undo, list), box);
   hideFromContainer(box);
   if (request.joinsUser) {
     box.task("join the container's user namespace").sys("setns", [slot("init"), CLONE.NEWUSER]);
     becomeRoot(box, request.annotated?.keepsGroups);
     hideFromContainer(box); // a change of user made the process dumpable again
   }
-  if (mountEntries(recipe).some(({ isBind }) => isBind)) {
-    // As when the container was made: what is hidden beneath a mount of the host stays hidden, nothing goes back to it.
-    box.task("take the sources from a copy of the host's mounts").sys("unshare", [CLONE.NEWNS]);
-    leaveHostsPeers(recipe);
-    openSources(recipe);
-  }
-  joinMounts(box, flagsFor(spec.mounts ?? []));
-  box.set("added", list);
-  b.undo("take away what was mounted so far", (undo) => takeAway(undo, list), box);
+  joinShown(box, spec.mounts ?? []);
+  // As when the container was made: what is hidden beneath a mount of the host stays hidden, nothing goes back to it.
+  box.task("take sources from a copy of the caller's mounts").sys("unshare", [CLONE.NEWNS]);
+  leaveHostsPeers(recipe);
+  openSources(recipe);
+  makeFileSystems(recipe);
+  joinMounts(box, CLONE.NEWNS);
   mountAll(recipe);
   finishReadonlyMounts(recipe);
   box.task("end").sys("exit_group", [0]);
@@ -75,10 +75,13 @@ const UNUSED: Omit<CreateRequest, "id" | "bundle"> = {
   ...{ preserveFds: 0, pidfdSocket: false, pidFile: undefined, environment: [], program: "" },
 };
 
-/** File systems that show the namespace that their maker is in. */
-const flagsFor = (mounts: readonly Mount[]) =>
-  CLONE.NEWNS + (mounts.some(({ type }) => type === "sysfs") ? CLONE.NEWNET : 0) +
-  (mounts.some(({ type }) => type === "mqueue") ? CLONE.NEWIPC : 0);
+/** Some file systems show the namespace that their maker is in. */
+function joinShown(box: Lane, mounts: readonly Mount[]): void {
+  const [sysfs, mqueue] = ["sysfs", "mqueue"].map((name) => mounts.some(({ type }) => type === name));
+  const flags = (sysfs ? CLONE.NEWNET : 0) + (mqueue ? CLONE.NEWIPC : 0);
+  if (flags === 0) return;
+  box.task("join the namespaces that new file systems are to show").sys("setns", [slot("init"), flags]);
+}
 
 function openOwn(host: Lane): void {
   const { O } = host.builder;

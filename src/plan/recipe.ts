@@ -68,7 +68,10 @@ export interface Recipe {
   readonly facts: HostFacts;
   readonly request: CreateRequest;
   readonly namespaces: ReadonlyMap<NamespaceType, Namespace>;
-  /** Adds steps before the mount in a slot is put into its place: what a failure is to take away again. */
+  /**
+   * Of a container that runs: adds steps before the mount in a slot is put into its place, for what a failure is to take
+   * away again.
+   */
   readonly placing?: (mount: string) => void;
 }
 

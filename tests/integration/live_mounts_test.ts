@@ -167,6 +167,33 @@ test("what is mounted below a source on the host stays with a recursive bind, an
   }
 });
 
+test(
+  "paths that file systems take are the caller's, whatever the container has under the same names",
+  ROOT,
+  async () => {
+    await using box = await running();
+    const layers = Array.from({ length: 40 }, (_, i) => `${box.directory}/layers/${"x".repeat(40)}-${i}`);
+    for (const [i, path] of layers.entries()) {
+      await Deno.mkdir(path, { recursive: true });
+      await Deno.writeTextFile(`${path}/${i}`, "host's\n");
+      await Deno.mkdir(box.rootfs + path, { recursive: true });
+      await Deno.writeTextFile(`${box.rootfs}${path}/${i}`, "container's\n");
+    }
+    for (const [place, list] of [["/two", layers.slice(0, 2)], ["/many", layers]] as const) {
+      const overlay = {
+        destination: place,
+        type: "overlay",
+        source: "overlay",
+        options: [`lowerdir=${list.join(":")}`, "ro"],
+      };
+      await changed(box, "add", [overlay]);
+      assert.equal(await inside(box, `cd ${place}; ls | wc -l; cat *  | uniq`), `${list.length}\nhost's\n`);
+      assert.equal((await mountsOn(box, place)).length, 1, "nothing else is left on the place");
+      await changed(box, "remove", [overlay]);
+    }
+  },
+);
+
 test("of mounts of which one fails none stays, and the error names it", ROOT, async () => {
   await using box = await running();
   const first = [
@@ -209,6 +236,7 @@ test("what cannot be added is refused before anything is mounted", ROOT, async (
       { destination: "/", source: "source", options: ["bind"] },
       /on the top of rootfs.*\[standard input \/1\/destination\]/,
     ],
+    [{ destination: "/x", type: "tmpfs", source: "x".repeat(256) }, /takes more than 255 bytes/],
     [{ destination: "/x", options: ["bind"] }, /a bind mount needs a source/],
     [{ destination: 7 }, /standard input is wrong at one place: \/1\/destination: expected string, got number 7/],
   ];

@@ -131,39 +131,64 @@ export function refuseProcfs(lane: Lane, { destination, mount }: MountEntry): vo
   );
 }
 
+/** The tmpfs has the mode of the directory that it covers, if its options do not say one. */
+const isAsked = ({ options }: MountEntry, name: string) =>
+  options.data.some((option) => new RegExp(`(^|,)${name}=`).test(option));
+const keepsMode = (entry: MountEntry) => entry.mount.type === "tmpfs" && !isAsked(entry, "mode");
+
 function mountFresh(recipe: Recipe, entry: MountEntry): void {
-  const { b, box } = recipe;
+  const { box } = recipe;
   const { mount, options, destination } = entry;
-  const isKernel = mount.type === "proc" || mount.type === "sysfs";
-  const isAsked = (name: string) => options.data.some((option) => new RegExp(`(^|,)${name}=`).test(option));
-  const keepsMode = mount.type === "tmpfs" && !isAsked("mode");
-  if (keepsMode) box.set("is new", 0);
-  openDestination(box, entry, isKernel ? "ordinary directory" : "any", () => {
+  if (keepsMode(entry)) box.set("is new", 0);
+  openDestination(box, entry, mount.type === "proc" || mount.type === "sysfs" ? "ordinary directory" : "any", () => {
     makeDirectory(box, entry);
-    if (keepsMode) box.set("is new", 1);
+    if (keepsMode(entry)) box.set("is new", 1);
   });
   if (destination !== "/proc") refuseProcfs(box, entry);
-  // Files are still to be made in these; they become read-only at the end.
-  const isLate = isReadonlyLater(entry);
-  const flags = isLate ? options.flags & ~MS.RDONLY : options.flags;
+  if (recipe.placing !== undefined && isMadeAhead(entry)) box.set("mount", slot(aheadSlot(entry)));
+  else makeFileSystem(recipe, entry);
+  if (options.copyUp && mount.type === "tmpfs") copyUp(box, !isAsked(entry, "uid") && !isAsked(entry, "gid"));
+  if (mount.type === "mqueue") labelMessageQueues(recipe);
+  attach(recipe, entry, "mount");
+  if (isReadonlyLater(entry)) box.set(`mount ${entry.index}`, slot("mount"));
+  else box.close("mount");
+}
+
+/** A new file system, mounted nowhere, in slot "mount"; what covers slot "destination" for a moment may be needed for it. */
+function makeFileSystem(recipe: Recipe, entry: MountEntry): void {
+  const { b, box } = recipe;
+  const { mount, options } = entry;
+  // Files are still to be made in some; they become read-only at the end.
+  const flags = isReadonlyLater(entry) ? options.flags & ~MS.RDONLY : options.flags;
   const source: Parameter[] = mount.source ? [["source", mount.source]] : [];
-  const isLabelled = !isKernel && mount.type !== "mqueue";
+  const isLabelled = mount.type !== "proc" && mount.type !== "sysfs" && mount.type !== "mqueue";
   const data = [...parameters(options.data), ...(isLabelled ? contextParameter(recipe) : [])];
   if ([...source, ...data].some(([, value = ""]) => byteLength(value) > VALUE_MAX)) {
     mountWithLongOptions(box, entry, flags, data);
-    if (keepsMode) keepMode(box);
-  } else {
-    const mode: WrittenParameter[] = keepsMode ? [["mode", modeOfDestination(box)]] : [];
-    const parameters = [...source, ...superblockFlags(flags).map((name): Parameter => [name]), ...mode, ...data];
-    const refused = mount.type === "sysfs" && lacksNetwork(recipe) ? b.unique("refused") : undefined;
-    freshMount(box, mount.type ?? "", parameters, attributesOf(flags), refused);
-    if (refused !== undefined) standInForSysfs(box, options, refused);
+    if (keepsMode(entry)) keepMode(box);
+    return;
   }
-  if (options.copyUp && mount.type === "tmpfs") copyUp(box, !isAsked("uid") && !isAsked("gid"));
-  if (mount.type === "mqueue") labelMessageQueues(recipe);
-  attach(recipe, entry, "mount");
-  if (isLate) box.set(`mount ${entry.index}`, slot("mount"));
-  else box.close("mount");
+  const mode: WrittenParameter[] = keepsMode(entry) ? [["mode", modeOfDestination(box)]] : [];
+  const all = [...source, ...superblockFlags(flags).map((name): Parameter => [name]), ...mode, ...data];
+  const refused = mount.type === "sysfs" && lacksNetwork(recipe) ? b.unique("refused") : undefined;
+  freshMount(box, mount.type ?? "", all, attributesOf(flags), refused);
+  if (refused !== undefined) standInForSysfs(box, options, refused);
+}
+
+/** What file systems take as a path is one of the caller's: not of a container that runs, and may have put another there. */
+const isMadeAhead = ({ isBind, mount }: MountEntry) => !isBind && mount.type !== "tmpfs";
+const aheadSlot = ({ index }: MountEntry) => `file system ${index}`;
+
+/** For a container that runs: makes its file systems while the caller's paths are in sight. */
+export function makeFileSystems(recipe: Recipe): void {
+  const { box } = recipe;
+  const { O } = box.builder;
+  for (const entry of mountEntries(recipe).filter(isMadeAhead)) {
+    box.task(entry.task.why, { path: entry.task.path!, error: entry.task.error! });
+    box.sys("openat", [AT_FDCWD, text("/"), O.PATH | O.DIRECTORY | O.CLOEXEC], { out: "destination" });
+    makeFileSystem(recipe, entry);
+    box.close("destination").set(aheadSlot(entry), slot("mount"));
+  }
 }
 
 /** A user namespace has no right over the network namespace that it is in: it is the host's, or someone else's. */
