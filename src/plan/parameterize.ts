@@ -25,8 +25,8 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
   const { process, root, linux, mounts } = spec;
 
   const shape: Record<string, unknown> = { ...spec };
-  // Of the spec, but of no plan.
-  delete shape.ociVersion;
+  // Of the spec, but of no plan. What is not of its type stays in the shape, here as below: the schema has to refuse it.
+  if (typeof spec.ociVersion === "string") delete shape.ociVersion;
   const bundle = path(request.bundle);
   const inside = typeof root?.path === "string"
     ? nameRootfs(spec as Spec, request, bundle, path, shape)
@@ -56,11 +56,11 @@ export function parameterize(spec: Spec, request: CreateRequest): Parameterized 
     });
   }
   if (linux !== undefined && isObject(linux)) {
-    const { cgroupsPath: _, ...rest } = linux;
-    shape.linux = { ...rest, ...label(linux, "mountLabel", name) };
+    const { cgroupsPath, ...rest } = linux;
+    shape.linux = { ...typeof cgroupsPath === "string" ? rest : linux, ...label(linux, "mountLabel", name) };
   }
   // Only hooks and seccomp agents read them.
-  if (!hasHooks && !linux?.seccomp?.listenerPath) delete shape.annotations;
+  if (!hasHooks && !linux?.seccomp?.listenerPath && areTexts(spec.annotations)) delete shape.annotations;
   else {
     if (spec.annotations !== undefined && isObject(spec.annotations)) {
       shape.annotations = Object.fromEntries(
@@ -146,6 +146,9 @@ export function label<K extends string>(
   const value = of[key];
   return typeof value === "string" && value !== "" ? { [key]: name(value) } : {};
 }
+
+const areTexts = (annotations: Spec["annotations"]): boolean =>
+  isObject(annotations) && Object.values(annotations!).every((value) => typeof value === "string");
 
 /** No type guard: the types already say so, but the document may not be what they say. */
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);

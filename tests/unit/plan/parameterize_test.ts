@@ -11,6 +11,8 @@ import { hasParameters, holdsReserved } from "../../../src/plan/parameters.ts";
 import type { CreateRequest } from "../../../src/plan/recipe.ts";
 import type { Plan } from "../../../src/plan/types.ts";
 import type { Process, Spec } from "../../../src/spec/schema.ts";
+import { matches } from "../../../src/spec/shape.ts";
+import SHAPES from "../../../src/spec/shapes.const.ts";
 import {
   BUNDLES,
   bundleSpec,
@@ -100,6 +102,39 @@ test("whatever the names in a config are, its plan is the one that its shape giv
     ),
     { numRuns: 60 },
   );
+});
+
+test("what the schema refuses has another shape than what it takes", [], () => {
+  const facts = factsOf();
+  const wrongs = [5, "x", [{}], { a: 1 }, null];
+  /** Seccomp profiles have hundreds of equal members. */
+  const FIRST = 3;
+  for (const [name, spec] of CONFIGS) {
+    const full = { ...spec, domainname: "d", annotations: { a: "b" }, linux: { ...spec.linux, cgroupsPath: "c" } };
+    const request = requestOf(full, facts, {});
+    const keyOf = (document: Spec) => {
+      const { spec, request: shapedRequest } = parameterize(document, request);
+      return shapeKey("", { spec, request: shapedRequest }, facts);
+    };
+    const own = keyOf(full);
+    const visit = (value: unknown, replace: (by: unknown) => Spec, path: string): void => {
+      for (const wrong of wrongs) {
+        const document = replace(wrong);
+        if (!matches(SHAPES.spec, document)) {
+          assert.notEqual(keyOf(document), own, `${name}: ${path}: ${JSON.stringify(wrong)}`);
+        }
+      }
+      if (typeof value !== "object" || value === null) return;
+      for (const [key, member] of Object.entries(value).slice(0, Array.isArray(value) ? FIRST : undefined)) {
+        const within = (by: unknown) =>
+          replace(Array.isArray(value) ? value.with(Number(key), by) : { ...value, [key]: by });
+        visit(member, within, `${path}/${key}`);
+      }
+    };
+    for (const [key, member] of Object.entries(full)) {
+      visit(member, (by) => ({ ...full, [key]: by }) as Spec, `/${key}`);
+    }
+  }
 });
 
 test("a rootfs that the config names from its bundle is known in sources and destinations, too", [], () => {
