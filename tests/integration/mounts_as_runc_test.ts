@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { Box, type Config, makeRootfs } from "../support/box.ts";
-import { add, bind, NEEDS, type Setting, sources, treeWithMount } from "../support/mounts.ts";
+import { add, bind, NEEDS, type Setting, sources, treeWithMount, withoutMode } from "../support/mounts.ts";
 import { sh } from "../support/shell.ts";
 import { type Need, test } from "../support/test.ts";
 
@@ -14,12 +14,6 @@ const LOOK = [
   "echo ==",
   "cd /dev; for f in * .; do stat -c '%n %F %a %u:%g %t:%T %N' $f; done",
 ].join("; ");
-
-/** Places of tmpfs mounts whose options say no mode. */
-const withoutMode = (config: Config): string[] =>
-  config.mounts.filter(({ type, options = [] }: Config) =>
-    type === "tmpfs" && !options.some((option: string) => option.startsWith("mode="))
-  ).map(({ destination }: Config) => destination);
 
 /** mountinfo without numbers; mounts by place, those on one place in their order. */
 function normalize(text: string, config: Config): string {

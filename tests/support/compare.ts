@@ -4,6 +4,7 @@ import { CAPABILITIES } from "../../src/abi/names.ts";
 import { Box, type Config } from "./box.ts";
 import { removeParents } from "./leftovers.ts";
 import { differences, parseProbe, PROBE } from "./probe.ts";
+import { withoutMode } from "./mounts.ts";
 import type { Result } from "./runk.ts";
 import { test } from "./test.ts";
 
@@ -42,10 +43,12 @@ export async function compare(
 ): Promise<void> {
   await using box = await Box.create();
   rootfs?.(box);
+  let modeless: string[] = [];
   await box.write((c) => {
     c.process.terminal = false;
     c.process.args = ["sh", "-c", PROBE + then];
     config?.(c, box);
+    modeless = withoutMode(c);
   });
   const run = { ...(env === undefined ? {} : { env }) };
   const ours = await box.runk(["run", ...options, box.id], run);
@@ -59,8 +62,11 @@ export async function compare(
     }
     return;
   }
+  const dropMode = (line: string) =>
+    modeless.includes(line.split(" ")[1]!) ? line.replace(/(?<= - .*),mode=\d+/, "") : line;
   const parse = ({ stdout }: Result) => {
-    const seen = parseProbe(plain(stdout), box.id);
+    const probed = parseProbe(plain(stdout), box.id);
+    const seen = { ...probed, mounts: probed["mounts"]?.replace(/.* - tmpfs .*/g, dropMode) ?? "" };
     return Object.fromEntries(Object.entries(seen).map(([name, text]) => [name, change[name]?.(text) ?? text]));
   };
   if (says === undefined) assert.equal(ours.stderr, "", "runk says nothing itself");

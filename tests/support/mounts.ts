@@ -63,3 +63,9 @@ export const withUserNamespace = (c: Config) => {
   c.linux.uidMappings = c.linux.gidMappings = [{ containerID: 0, hostID: 100000, size: 65536 }];
   c.mounts = c.mounts.filter(({ type }: Config) => type !== "cgroup");
 };
+
+/** Places of tmpfs mounts whose options say no mode: runk and later runc show the one that they take over from there. */
+export const withoutMode = (config: Config): string[] =>
+  config.mounts.filter(({ type, options = [] }: Config) =>
+    type === "tmpfs" && !options.some((option: string) => option.startsWith("mode="))
+  ).map(({ destination }: Config) => destination);
