@@ -22,7 +22,9 @@ export interface LogOptions {
  * @throws {RunkError} for an unknown format, or a file that cannot be opened
  */
 export function openLog({ path, format, debug }: LogOptions): Log {
-  if (format !== "text" && format !== "json" && format !== "") throw new RunkError(`invalid log-format: ${format}`);
+  if (format !== "text" && format !== "json" && format !== "") {
+    throw new RunkError(`invalid log-format: ${format}: text or json is expected`);
+  }
   let file: Deno.FsFile | undefined;
   if (path !== "") {
     try {

@@ -3,7 +3,7 @@ import type { Flag, Options } from "./flags.ts";
 import type { Log } from "../log.ts";
 import type { CgroupManager } from "../container/interpret.ts";
 import type { Runtime } from "../container/runtime.ts";
-import { describeFileError, RunkError } from "../errors.ts";
+import { describeFileError, goQuoted, RunkError } from "../errors.ts";
 import { inUserNamespace } from "../host/user_namespace.ts";
 
 /** Everything that a command's own code gets. */
@@ -58,6 +58,20 @@ export const STREAM_FLAGS: readonly Flag[] = [
     help: "keep this many descriptors, from 3 on, open in the process",
   },
 ];
+
+/** @throws {RunkError} for a value of --format that is none of table and json */
+export function tableOrJson(options: Options): "table" | "json" {
+  const format = options.string("format");
+  if (format === "table" || format === "json") return format;
+  throw new RunkError(`invalid format option ${goQuoted(format)}: table or json is expected`);
+}
+
+/** How many descriptors are kept. @throws {RunkError} for fewer than none */
+export function preservedFds(options: Options): number {
+  const count = options.int("preserve-fds");
+  if (count < 0) throw new RunkError(`invalid --preserve-fds ${count}: it is a number of descriptors`);
+  return count;
+}
 
 const CGROUP_MANAGERS: readonly string[] = ["cgroupfs", "systemd", "disabled"] satisfies CgroupManager[];
 

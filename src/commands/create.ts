@@ -3,7 +3,15 @@ import { bundleDirectory } from "../bundle/open.ts";
 import { create, prepare } from "../container/create.ts";
 import { detachedStdio } from "../container/run.ts";
 import { checkTerminal } from "../process/stdio.ts";
-import { absolute, cgroupManager, type Command, type Context, isRootless, STREAM_FLAGS } from "./command.ts";
+import {
+  absolute,
+  cgroupManager,
+  type Command,
+  type Context,
+  isRootless,
+  preservedFds,
+  STREAM_FLAGS,
+} from "./command.ts";
 import type { Flag } from "./flags.ts";
 
 /** Of create, run and plan. */
@@ -46,7 +54,7 @@ export function createOptions({ globals, options, operands }: Context) {
     configFile: absolute(options.string("config")) || undefined,
     noPivot: options.bool("no-pivot"),
     noNewKeyring: options.bool("no-new-keyring"),
-    preserveFds: options.int("preserve-fds"),
+    preserveFds: preservedFds(options),
     pidFile: absolute(options.string("pid-file")) || undefined,
     pidfdSocket: absolute(options.string("pidfd-socket")) || undefined,
     notifySocket: Deno.env.get("NOTIFY_SOCKET") || undefined,

@@ -2,7 +2,7 @@
 import { type CgroupStats, type ContainerEvent, events, stats } from "../container/events.ts";
 import { RunkError } from "../errors.ts";
 import { formatJson } from "../spec/json.ts";
-import type { Command } from "./command.ts";
+import { type Command, tableOrJson } from "./command.ts";
 
 export const command: Command = {
   flags: [
@@ -29,8 +29,7 @@ EXAMPLE:
     const id = operands[0]!;
     const interval = options.duration("interval");
     if (interval <= 0) throw new RunkError("duration interval must be greater than 0");
-    const format = options.string("format");
-    if (format !== "json" && format !== "table") throw new RunkError("invalid format option");
+    const format = tableOrJson(options);
     const show = format === "json"
       ? (event: ContainerEvent) => print(eventLine(id, event))
       : (await import("./events_table.ts")).tablePrinter(id, print);

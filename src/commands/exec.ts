@@ -6,7 +6,7 @@ import { RunkError } from "../errors.ts";
 import { checkTerminal } from "../process/stdio.ts";
 import { parseDocument } from "../spec/document.ts";
 import type { Process, Spec } from "../spec/schema.ts";
-import { absolute, type Command, type Context, STREAM_FLAGS } from "./command.ts";
+import { absolute, type Command, type Context, preservedFds, STREAM_FLAGS } from "./command.ts";
 import { parseInteger } from "./flags.ts";
 
 const FAILURE = 255;
@@ -64,7 +64,7 @@ EXAMPLE:
       detach,
       consoleSocket: absolute(socket),
       pidFile: absolute(options.string("pid-file")) || undefined,
-      preserveFds: options.int("preserve-fds"),
+      preserveFds: preservedFds(options),
       ignorePaused: options.bool("ignore-paused"),
       pidfdSocket: absolute(options.string("pidfd-socket")),
       cgroups: options.list("cgroup"),

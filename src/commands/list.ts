@@ -1,8 +1,7 @@
 /** runk list */
 import { type ContainerState, list } from "../container/state.ts";
-import { RunkError } from "../errors.ts";
 import { formatJson } from "../spec/json.ts";
-import type { Command } from "./command.ts";
+import { type Command, tableOrJson } from "./command.ts";
 
 const HEADER = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
 const MIN_WIDTH = 12;
@@ -23,11 +22,9 @@ EXAMPLE:
   run: ({ runtime, globals, options, print }) => {
     const { containers, failures } = list(runtime, { mayBeMissing: !globals.isSet("root") });
     for (const line of failures) Deno.stderr.writeSync(new TextEncoder().encode(line + "\n"));
-    const format = options.string("format");
     if (options.bool("quiet")) print(containers.map(({ id }) => id + "\n").join(""));
-    else if (format === "json") print(formatJson(containers.length === 0 ? null : containers) + "\n");
-    else if (format === "table") print(table(containers));
-    else throw new RunkError("invalid format option");
+    else if (tableOrJson(options) === "json") print(formatJson(containers.length === 0 ? null : containers) + "\n");
+    else print(table(containers));
   },
 };
 

@@ -2,7 +2,7 @@
 import { processes } from "../container/processes.ts";
 import { RunkError } from "../errors.ts";
 import { formatJson } from "../spec/json.ts";
-import { type Command, warnOfCgroups } from "./command.ts";
+import { type Command, tableOrJson, warnOfCgroups } from "./command.ts";
 
 export const command: Command = {
   flags: [{
@@ -24,8 +24,7 @@ EXAMPLE:
    # runk ps box -o pid,rss,args`,
   stopAt: 1,
   run: async ({ runtime, globals, options, operands: [id, ...psOptions], print }) => {
-    const format = options.string("format");
-    if (format !== "table" && format !== "json") throw new RunkError("invalid format option");
+    const format = tableOrJson(options);
     warnOfCgroups(runtime, globals, "ps");
     const pids = processes(runtime, id!);
     if (format === "json") return print(formatJson(pids.length === 0 ? null : pids) + "\n");

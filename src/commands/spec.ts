@@ -1,5 +1,5 @@
 /** runk spec */
-import { RunkError } from "../errors.ts";
+import { describeFileError, RunkError } from "../errors.ts";
 import { probeHost } from "../host/probe.ts";
 import { defaultSpec, rootlessSpec } from "../spec/defaults.ts";
 import { formatJson } from "../spec/json.ts";
@@ -38,7 +38,7 @@ https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md.`,
       Deno.writeTextFileSync(path, formatJson(spec, "\t"), { createNew: true });
     } catch (error) {
       if (error instanceof Deno.errors.AlreadyExists) throw new RunkError("File config.json exists. Remove it first");
-      throw new RunkError(`cannot write ${path}`, { cause: error });
+      throw new RunkError(describeFileError("cannot write", path, error));
     }
   },
 };

@@ -14,6 +14,7 @@ import { checkMounts } from "../spec/mount_checks.ts";
 import { parseMountOptions } from "../spec/mount_options.ts";
 import { MS } from "../abi/flags.ts";
 import type { IdMappings, Mount, Spec } from "../spec/schema.ts";
+import { checkTexts } from "../spec/text_checks.ts";
 import { annotations, label, type StateRecord } from "../state/record.ts";
 import { withContainer } from "./find.ts";
 import { NOT_RUNNING } from "./kill.ts";
@@ -47,7 +48,7 @@ export const removeMounts = (runtime: Runtime, id: string, { mounts, name }: Mou
   inContainer(runtime, id, name, (record, facts) => {
     mounts.forEach(({ destination }, i) => {
       const path = `/mounts/${i}/destination`;
-      if (destination.includes("\0")) wrong("mount field contains null byte", path);
+      checkTexts(destination, path);
       if (cleanPath("/" + destination) === "/") wrong("the root of a container cannot be removed", path);
     });
     return planRemoveMounts(mounts, facts, requestOf(record));

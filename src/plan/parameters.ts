@@ -10,8 +10,8 @@ const LAST = 0xffffd;
 const RESERVED = /[\u{f0000}-\u{ffffd}]/u;
 const EACH = /[\u{f0000}-\u{ffffd}]/gu;
 
-/** A document with such characters of its own cannot be parameterized. */
-export const holdsReserved = (text: string): boolean => RESERVED.test(text);
+/** A document (its JSON) with such characters of its own cannot be parameterized, one with a NUL has to be checked. */
+export const holdsReserved = (json: string): boolean => RESERVED.test(json) || json.includes("\\u0000");
 
 /** The text has parameters in it. */
 export const hasParameters = (text: string): boolean => RESERVED.test(text);

@@ -5,10 +5,11 @@
 import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import { wrong } from "./errors.ts";
 import { HOOK_KINDS } from "./hook_kinds.ts";
-import { checkDeviceRules, checkDevices, checkMounts, checkNetDevices, requireText } from "./mount_checks.ts";
+import { checkDeviceRules, checkDevices, checkMounts, checkNetDevices } from "./mount_checks.ts";
 import { propagationOf } from "./mount_options.ts";
 import { checkProcess, checkProcessDomains } from "./process_checks.ts";
 import type { Spec } from "./schema.ts";
+import { checkTexts } from "./text_checks.ts";
 import { MS } from "../abi/flags.ts";
 
 /** Something that is allowed but probably not meant. */
@@ -21,6 +22,9 @@ export type Warn = (message: string) => void;
 export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn): void {
   if (spec.root === undefined) wrong("root must be specified", "/root");
   checkProcess(spec.process, warn);
+  // Annotations are for others, who may write anything.
+  const { annotations: _, ...texts } = spec;
+  checkTexts(texts, "");
   const namespaces = checkNamespaces(spec, warn);
   checkNames(spec, namespaces);
   checkRestrictions(spec, namespaces);
@@ -102,9 +106,6 @@ function checkRestrictions(spec: Spec, namespaces: Namespaces): void {
   if (maskedPaths.length + readonlyPaths.length > 0 && !namespaces.has("mount")) {
     wrong("unable to restrict sys entries without a private MNT namespace", "/linux/maskedPaths");
   }
-  for (const [key, paths] of Object.entries({ maskedPaths, readonlyPaths })) {
-    paths.forEach((path, i) => requireText(path, `/linux/${key}/${i}`));
-  }
 }
 
 const IPC_SYSCTLS = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
@@ -112,14 +113,12 @@ const IPC_SYSCTLS = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "s
 
 /** A sysctl must belong to a namespace of the container's; the rest are the host's. */
 function checkSysctls(spec: Spec, namespaces: Namespaces): void {
-  for (const [key, value] of Object.entries(spec.linux?.sysctl ?? {})) {
+  for (const key of Object.keys(spec.linux?.sysctl ?? {})) {
     const path = `/linux/sysctl/${key.replaceAll("/", "~1")}`;
     // "net/../kernel/x" begins as one of the network's, and is another.
     if (/(^|[./])[./]/.test(key) || /[./]$/.test(key) || key === "") {
       wrong(`sysctl ${JSON.stringify(key)} has an empty part in its name`, path);
     }
-    requireText(key, path);
-    requireText(value, path);
     const name = key[key.search(/[./]/)] === "/" ? key.replace(/[./]/g, (c) => (c === "/" ? "." : "/")) : key;
     if (IPC_SYSCTLS.includes(name) || name.startsWith("fs.mqueue.")) {
       if (!namespaces.has("ipc")) {

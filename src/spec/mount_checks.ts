@@ -6,11 +6,7 @@ import { wrong } from "./errors.ts";
 import { idsOfMount } from "./mount_ids.ts";
 import { MAY_COVER_PROC, type MountOptions, parseMountOptions } from "./mount_options.ts";
 import type { IdMappings, Mount, Spec } from "./schema.ts";
-
-/** Names for the kernel end at a NUL. */
-export function requireText(value: string, path: string): void {
-  if (value.includes("\0")) wrong(`${JSON.stringify(value)} contains a null byte`, path);
-}
+import { checkTexts } from "./text_checks.ts";
 
 export function checkMounts(spec: Spec, warn: Warn): void {
   spec.mounts?.forEach((mount, i) => checkMount(spec, mount, `/mounts/${i}`, warn));
@@ -18,10 +14,7 @@ export function checkMounts(spec: Spec, warn: Warn): void {
 
 function checkMount(spec: Spec, mount: Mount, path: string, warn: Warn): void {
   const { destination, source, type } = mount;
-  for (const [key, value] of Object.entries({ source, destination, type })) {
-    if (value?.includes("\0")) wrong("mount field contains null byte", `${path}/${key}`);
-  }
-  mount.options?.forEach((option, i) => requireText(option, `${path}/options/${i}`));
+  checkTexts(mount, path);
   if (!destination.startsWith("/")) {
     warn(
       `mount destination ${destination} is not absolute: using it as relative to / is deprecated [config.json ${path}]`,
@@ -108,7 +101,6 @@ export function checkDevices(spec: Spec): void {
     const at = `/linux/devices/${i}`;
     if (!["c", "u", "b", "p"].includes(type)) wrong(`invalid device type ${JSON.stringify(type)}`, `${at}/type`);
     if (!path.startsWith("/")) wrong(`device path ${JSON.stringify(path)} is not absolute`, `${at}/path`);
-    requireText(path, `${at}/path`);
     if (cleanPath(path) === "/") wrong(`device path ${JSON.stringify(path)} is the root`, `${at}/path`);
     if (type === "p") return;
     for (const [key, value, most] of [["major", major, MAJOR_MAX], ["minor", minor, MINOR_MAX]] as const) {

@@ -16,6 +16,7 @@ import type { Warn } from "./checks.ts";
 import { wrong } from "./errors.ts";
 import { parseIdList } from "./id_list.ts";
 import type { Linux, Process } from "./schema.ts";
+import { checkTexts } from "./text_checks.ts";
 
 const UMASK_MAX = 0o777;
 const OOM_SCORE_MAX = 1000;
@@ -36,8 +37,7 @@ export function checkProcess(process: Process | undefined, warn: Warn): asserts 
   if (!cwd) wrong("Cwd property must not be empty", "/process/cwd");
   if (!cwd!.startsWith("/")) wrong("Cwd must be an absolute path", "/process/cwd");
   if (args === undefined || args.length === 0) return wrong("args must not be empty", "/process/args");
-  args.forEach((arg, i) => checkText(arg, `/process/args/${i}`));
-  for (const key of ["cwd", "selinuxLabel", "apparmorProfile"] as const) checkText(process[key], `/process/${key}`);
+  checkTexts(process, "/process");
   if (user?.umask !== undefined && user.umask > UMASK_MAX) {
     wrong(`the umask ${user.umask} is more than 0777 (${UMASK_MAX})`, "/process/user/umask");
   }
@@ -50,10 +50,6 @@ export function checkProcess(process: Process | undefined, warn: Warn): asserts 
   checkScheduler(process);
   checkIoPriority(process);
   checkAffinity(process);
-}
-
-function checkText(text: string | undefined, path: string): void {
-  if (text?.includes("\0")) wrong("the text contains a nul byte (\\x00)", path);
 }
 
 /** Without a terminal the size means nothing, and the specification wants it ignored. */
@@ -84,6 +80,9 @@ function checkCapabilities({ capabilities }: Process, warn: Warn): void {
   const unknown = [bounding, effective, inheritable, permitted, ambient].flatMap((names) => names ?? [])
     .filter((name) => name && !CAPABILITIES.includes(name));
   if (unknown.length > 0) warn(`ignoring unknown or unavailable capabilities: [${[...new Set(unknown)].join(" ")}]`);
+  const extra = effective?.find((name) => CAPABILITIES.includes(name) && !permitted?.includes(name));
+  if (extra === undefined) return;
+  wrong(`unable to apply caps: ${extra} is effective and not permitted`, "/process/capabilities/effective");
 }
 
 function checkScheduler({ scheduler }: Process): void {

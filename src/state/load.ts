@@ -1,5 +1,5 @@
 /** Reads what the state root keeps of containers; store.ts writes it. A new container's start needs none of it. */
-import { RunkError } from "../errors.ts";
+import { describeFileError, RunkError } from "../errors.ts";
 import { isAbsent, readIfThere } from "../files.ts";
 import { parseJson } from "../spec/json.ts";
 import type { Seccomp } from "../spec/schema.ts";
@@ -59,14 +59,14 @@ export function loadProfile(root: string, id: string): Seccomp | undefined {
   }
 }
 
-/** The ids under a root, in byte order; undefined when the root does not exist. */
+/** The ids under a root, in byte order; undefined when the root does not exist. @throws {RunkError} for what is no directory */
 export function ids(root: string): string[] | undefined {
   try {
     const names = [...Deno.readDirSync(root)].filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
     return names.sort((a, b) => (a < b ? -1 : 1));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+    throw new RunkError(describeFileError("open", root, error));
   }
 }
 

@@ -21,10 +21,12 @@ export type Intent = Pick<StateRecord, "id" | "cgroup_paths"> & Partial<RareReco
 
 export const DOES_NOT_EXIST = "container does not exist";
 
+const INVALID_ID = "invalid container ID format: letters, digits and _ + - . are allowed, and neither . nor .. alone";
+
 /** @throws {RunkError} in runc's words for an id that could not be a directory's name */
 export function checkId(id: string): void {
   if (id === "") throw new RunkError("container id cannot be empty");
-  if (!/^[\w+.-]+$/.test(id) || id === "." || id === "..") throw new RunkError("invalid container ID format");
+  if (!/^[\w+.-]+$/.test(id) || id === "." || id === "..") throw new RunkError(INVALID_ID);
 }
 
 export const directoryOf = (root: string, id: string): string => `${root}/${id}`;

@@ -178,8 +178,20 @@ refuses("a program that cannot be run is create's error", {
     /too many levels of symbolic links/,
   ],
   "an empty name": [(c) => c.process.args = [""], /executable file not found in \$PATH/],
-  "a name with a NUL byte": [(c) => c.process.args = ["a\0b"], /NUL byte|nul byte/],
-  "an argument with a NUL byte": [(c) => c.process.args = ["sh", "a\0b"], /NUL byte|nul byte/],
+});
+
+refuses("a NUL byte in a text is refused with its place", {
+  "the program": [
+    (c) => c.process.args = ["a\0b"],
+    /contains a nul byte \(\\\\x00\) \[config.json \/process\/args\/0\]/,
+  ],
+  "an argument": [(c) => c.process.args = ["sh", "a\0b"], /nul byte.*\/process\/args\/1\]/],
+  "a variable": [(c) => c.process.env.push("A=\0"), /nul byte.*\/process\/env\/\d\]/],
+  "the host name": [(c) => c.hostname = "a\0b", /nul byte.*\/hostname\]/],
+  "the cgroups path": [(c) => c.linux.cgroupsPath = "/a\0b", /nul byte.*\/linux\/cgroupsPath\]/],
+  "a hook": [(c) => c.hooks = { prestart: [{ path: "/bin/\0" }] }, /nul byte.*\/hooks\/prestart\/0\/path\]/],
+  "a mount": [(c) => c.mounts[1].options.push("x=\0"), /nul byte.*\/mounts\/1\/options\/\d\]/],
+  "a sysctl": [(c) => c.linux.sysctl = { "net.a\0/b": "1" }, /the name .*nul byte.*\/linux\/sysctl\]/],
 });
 
 test("a program of no format or of another machine ends the container with 255 and says so", ROOT, async () => {

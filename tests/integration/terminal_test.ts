@@ -104,7 +104,7 @@ test("a terminal without a user's own is an error that says so", ROOT, async () 
   await using box = await shellBox();
   const { status, stderr } = await box.runk(["run", box.id]);
   assert.equal(status, 1);
-  assert.match(stderr, /\/dev\/tty: no such device or address/);
+  assert.match(stderr, /open \/dev\/tty: no such device or address: .*its caller has none \(see --detach, --console-/);
 });
 
 test("create sends the master of the container's terminal to the console socket", ROOT, async () => {

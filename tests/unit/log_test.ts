@@ -63,7 +63,9 @@ test("lines are added to what is in the file; debug lines only when they are ask
 });
 
 test("a format that does not exist and a file that cannot be opened are refused", [], () => {
-  assert.throws(() => openLog({ path: "", format: "xml", debug: false }), { message: "invalid log-format: xml" });
+  assert.throws(() => openLog({ path: "", format: "xml", debug: false }), {
+    message: "invalid log-format: xml: text or json is expected",
+  });
   assert.throws(
     () => openLog({ path: "/nowhere/log", format: "json", debug: false }),
     /open \/nowhere\/log: no such file or directory/,

@@ -44,11 +44,6 @@ export function environmentOf(process: Process): Environment {
     const name = entry.slice(0, equals);
     if (seen.has(name)) continue;
     seen.add(name);
-    if (entry.includes("\0")) {
-      throw new RunkError(
-        `invalid environment variable ${JSON.stringify(name)}: contains nul byte (\\x00) [config.json /process/env]`,
-      );
-    }
     if (name === "PATH") path = entry.slice(equals + 1);
     if (name === "HOME") {
       needsHome = equals === entry.length - 1;

@@ -70,7 +70,7 @@ const WRONG: readonly [change: Partial<Spec>, path: string, words: RegExp][] = [
   [linux({ sysctl: { "vm.swappiness": "1" } }), "/linux/sysctl/vm.swappiness", /not in a separate kernel namespace/],
   [linux({ sysctl: { "user.max": "1" } }), "/linux/sysctl/user.max", /without a user namespace/],
   [linux({ sysctl: { "net/../kernel/x": "1" } }), "/linux/sysctl/net~1..~1kernel~1x", /empty part in its name/],
-  [linux({ maskedPaths: ["/a\0"] }), "/linux/maskedPaths/0", /null byte/],
+  [linux({ maskedPaths: ["/a\0"] }), "/linux/maskedPaths/0", /nul byte/],
   [linux({ rootfsPropagation: "upwards" }), "/linux/rootfsPropagation", /rootfsPropagation=upwards is not supported/],
   [linux({ rootfsPropagation: "constructor" }), "/linux/rootfsPropagation", /is not supported/],
   [linux({ devices: [{ path: "/dev/x", type: "q" }] }), "/linux/devices/0/type", /invalid device type "q"/],
@@ -78,7 +78,7 @@ const WRONG: readonly [change: Partial<Spec>, path: string, words: RegExp][] = [
   [linux({ devices: [{ path: "/dev/x", type: "c", major: -1 }] }), "/linux/devices/0/major", /no major number/],
   [mount({ destination: "/" }), "/mounts/0/destination", /on the top of rootfs/],
   [mount({ destination: "/a/.." }), "/mounts/0/destination", /on the top of rootfs/],
-  [mount({ source: "a\0b" }), "/mounts/0/source", /mount field contains null byte/],
+  [mount({ source: "a\0b" }), "/mounts/0/source", /nul byte/],
   [
     mount({ type: "none", options: ["bind", "mode=700"] }),
     "/mounts/0/options",

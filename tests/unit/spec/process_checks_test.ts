@@ -11,6 +11,11 @@ const nobody = (message: string) => {
 
 const WRONG: readonly [change: Partial<Process>, path: string, words: RegExp][] = [
   [{ cwd: "" }, "/process/cwd", /^Cwd property must not be empty/],
+  [
+    { capabilities: { permitted: ["CAP_KILL"], effective: ["CAP_KILL", "CAP_CHOWN"] } },
+    "/process/capabilities/effective",
+    /^unable to apply caps: CAP_CHOWN is effective and not permitted/,
+  ],
   [{ cwd: "relative" }, "/process/cwd", /^Cwd must be an absolute path/],
   [{ cwd: "/a\0b" }, "/process/cwd", /nul byte/],
   [{ args: [] }, "/process/args", /^args must not be empty/],

@@ -110,7 +110,7 @@ test("damaged records are refused by name, with the way out", [], async () => {
 test("ids are runc's: letters, digits and _+-. but no path", [], () => {
   for (const id of ["a", "A-b_c+d.e", "..a", "a..", "0", "x".repeat(200)]) store.checkId(id);
   for (const id of [".", "..", "a/b", "/", "a b", "ü", "a\0", "a\n", "*"]) {
-    assert.throws(() => store.checkId(id), { message: "invalid container ID format" }, id);
+    assert.throws(() => store.checkId(id), { message: /^invalid container ID format: / }, id);
   }
   assert.throws(() => store.checkId(""), { message: "container id cannot be empty" });
 });
