@@ -6,11 +6,19 @@ import { type CgroupPaths, processDirectory } from "./paths.ts";
 
 /** Pids of a directory's cgroup and of those below it; none when it does not exist. */
 export function pidsBelow(directory: string): number[] {
-  // The processes of a threaded cgroup are those of its domain, above it.
-  const own = readIfThere(`${directory}/cgroup.procs`, [E.OPNOTSUPP]) ?? "";
-  const pids = own.split("\n").filter((line) => line !== "").map(Number);
+  const own = readIfThere(`${directory}/cgroup.procs`, [E.OPNOTSUPP]);
+  // A threaded cgroup lists its threads alone.
+  const pids = own === undefined ? processesOf(readIfThere(`${directory}/cgroup.threads`) ?? "") : numbers(own);
   for (const child of childrenOf(directory)) pids.push(...pidsBelow(`${directory}/${child}`));
   return pids;
+}
+
+const numbers = (lines: string) => lines.split("\n").filter((line) => line !== "").map(Number);
+
+function processesOf(threads: string): number[] {
+  const statuses = numbers(threads).map((tid) => readIfThere(`/proc/${tid}/status`) ?? "");
+  const pids = statuses.map((status) => /^Tgid:\t(\d+)$/m.exec(status)?.[1]);
+  return [...new Set(pids)].filter((pid) => pid !== undefined).map(Number);
 }
 
 /** Whether the cgroup from which a container's processes are known is there. */
@@ -34,19 +42,22 @@ export async function killAll(paths: CgroupPaths = {}): Promise<void> {
     if (performance.now() > end) {
       throw new RunkError(`processes in ${directory} will not die: ${pidsBelow(directory).join(", ")}`);
     }
-    if (paths[""] !== undefined) writeIfThere(`${paths[""]}/cgroup.kill`, "1");
-    killFrozen(directory, paths["freezer"]);
+    const { "": unified, freezer } = paths;
+    // A threaded cgroup cannot be killed as a whole.
+    const isKilled = unified !== undefined && writeIfThere(`${unified}/cgroup.kill`, "1", [E.OPNOTSUPP]);
+    if (freezer !== undefined) killFrozen(directory, `${freezer}/freezer.state`, ["FROZEN", "THAWED"]);
+    else if (!isKilled) killFrozen(directory, `${directory}/cgroup.freeze`, ["1", "0"]);
     await pause(wait);
   }
 }
 
 /** Frozen (or about to be), none can fork while the list is worked through. */
-function killFrozen(directory: string, freezer: string | undefined): void {
-  if (freezer !== undefined) writeIfThere(`${freezer}/freezer.state`, "FROZEN");
+function killFrozen(directory: string, freezer: string, [frozen, thawed]: readonly [string, string]): void {
+  writeIfThere(freezer, frozen);
   try {
     for (const pid of pidsBelow(directory)) kill(pid);
   } finally {
-    if (freezer !== undefined) writeIfThere(`${freezer}/freezer.state`, "THAWED");
+    writeIfThere(freezer, thawed);
   }
 }
 
@@ -119,13 +130,13 @@ function kill(pid: number): void {
   }
 }
 
-/** Writes a cgroup file; false when there is none. */
-function writeIfThere(path: string, value: string): boolean {
+/** Writes a cgroup file; false when there is none, or for one of the errors that mean the same. */
+function writeIfThere(path: string, value: string, tolerate: readonly number[] = []): boolean {
   try {
     Deno.writeTextFileSync(path, value, { create: false });
     return true;
   } catch (error) {
-    if (isAbsent(error)) return false;
+    if (isAbsent(error) || tolerate.includes(osErrorNumber(error) ?? 0)) return false;
     throw error;
   }
 }

@@ -168,30 +168,38 @@ test(
 );
 
 test("below a threaded cgroup a container is threaded, too; with domain controllers it is refused", NEEDS, async () => {
-  await using box = await Box.create({ script: "sleep 100" });
+  await using box = await Box.create();
   using parent = new Parent(box);
   Deno.mkdirSync(`${parent.directory}/thread`);
   Deno.writeTextFileSync(`${parent.directory}/thread/cgroup.type`, "threaded");
-  await box.write((c) => {
-    c.process.terminal = false;
-    c.linux.cgroupsPath = `${parent.path}/a/b`;
-    c.linux.resources = { memory: { limit: 64 << 20 } };
-  });
+  const directory = `${parent.directory}/a/b`;
+  const write = (resources: unknown) =>
+    box.write((c) => {
+      c.process = { ...c.process, terminal: false, args: ["sh", "-c", "sleep 100 & sleep 101"] };
+      // In the host's pid namespace no first process takes the others with it.
+      c.linux.namespaces = c.linux.namespaces.filter(({ type }: { type: string }) => type !== "pid");
+      c.linux.cgroupsPath = `${parent.path}/a/b`;
+      c.linux.resources = resources;
+    });
   Deno.mkdirSync(`${parent.directory}/a`);
   try {
+    await write({ memory: { limit: 64 << 20 } });
     const refused = await box.runk(["create", box.id]);
-    assert.match(refused.stderr, /cannot enter cgroupv2 .* with domain controllers -- it is in an invalid state/);
-    await box.write((c) => {
-      c.process.terminal = false;
-      c.linux.cgroupsPath = `${parent.path}/a/b`;
-      c.linux.resources = { pids: { limit: 20 } };
-    });
-    await box.ok(["create", box.id]);
+    const cannot = `cannot enter cgroupv2 \\"${parent.directory}\\" with domain controllers`;
+    assert.ok(refused.stderr.includes(`${cannot} -- it is in domain threaded mode`), refused.stderr);
+    await write({ pids: { limit: 20 } });
+    await box.ok(["run", "--detach", box.id]);
     for (const path of ["/a", "/a/b"]) assert.equal(read(parent.directory + path, "cgroup.type"), "threaded");
-    assert.notEqual(read(`${parent.directory}/a/b`, "cgroup.threads"), "");
-    await box.ok(["delete", "--force", box.id]);
+    await until("both sleep", () => read(directory, "cgroup.threads").split("\n").length === 3);
+    const pids = JSON.parse((await box.ok(["ps", "--format", "json", box.id])).stdout);
+    assert.deepEqual(pids, read(directory, "cgroup.threads").split("\n").map(Number));
+    const occupied = await box.runk(["create", `${box.id}-second`]);
+    assert.match(occupied.stderr, /container's cgroup is not empty: 3 process\(es\) found/);
+    await box.ok(["kill", box.id, "KILL"]);
+    await until("no one is left", () => read(directory, "cgroup.threads") === "");
+    await box.ok(["delete", box.id]);
   } finally {
-    if (exists(`${parent.directory}/a/b`)) Deno.removeSync(`${parent.directory}/a/b`);
+    if (exists(directory)) Deno.removeSync(directory);
   }
 });
 

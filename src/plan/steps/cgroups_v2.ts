@@ -11,14 +11,18 @@ import type { Resources } from "../../spec/schema.ts";
 import { type Lane, slot, text } from "../builder.ts";
 import { hostId, isNew, type Recipe } from "../recipe.ts";
 import type { Ref } from "../types.ts";
-import { ladder, writeLimits } from "./cgroups.ts";
+import { ladder, parentOf, writeLimits } from "./cgroups.ts";
 import { limitDevicesV2 } from "./device_filter.ts";
 
 const PATH = "/linux/cgroupsPath";
 /** Controllers that a threaded cgroup cannot have. Source: cgroup-v2.rst, "Threads". */
 const DOMAIN_CONTROLLERS = ["memory", "io", "hugetlb", "rdma", "misc"];
 /** Lengths of what cgroup.type reads. */
-const TYPE = { domain: "domain\n".length, invalid: "domain invalid\n".length } as const;
+const TYPE = {
+  domain: "domain\n".length,
+  invalid: "domain invalid\n".length,
+  domainThreaded: "domain threaded\n".length,
+} as const;
 const TYPE_SIZE = 32;
 const KEEP = 0xffffffff;
 
@@ -32,8 +36,7 @@ export function limitV2(recipe: Recipe, resources: Resources): void {
   const writes = writesV2(resources);
   const available = facts.cgroups.v2?.controllers ?? [];
   checkAvailable(writes, available);
-  chooseType(host, directory, writes.some(({ controller }) => DOMAIN_CONTROLLERS.includes(controller)));
-  enableControllers(host, directory, available); // which a cgroup of the wrong type cannot have
+  prepareCgroup(host, directory, available, writes.some(({ controller }) => DOMAIN_CONTROLLERS.includes(controller)));
   host.task("open the cgroup, to attach the device filter to", { path: PATH });
   host.sys("openat", [AT_FDCWD, text(directory.path), b.O.DIRECTORY | b.O.CLOEXEC], { out: "cgroup" });
   limitDevicesV2(host, "cgroup", deviceAccess(deviceRules(resources)), mayLackFilter(recipe));
@@ -58,14 +61,39 @@ function checkAvailable(writes: readonly CgroupWrite[], available: readonly stri
 }
 
 /**
- * A cgroup has the files of a controller when its parent hands the controller on, and so on up to the root. A level that
- * hands all on has been written before, and is not again: each write waits for cgroups that are being removed.
+ * A cgroup has the files of a controller when its parent hands the controller on, and so on from the root down. That can
+ * make the levels below (of a parent with processes) threaded ones, which hold processes only when they are told so.
  */
-export function enableControllers(host: Lane, directory: CgroupDirectory, available: readonly string[]): void {
-  if (available.length === 0) return;
+export function prepareCgroup(
+  host: Lane,
+  directory: CgroupDirectory,
+  available: readonly string[],
+  needsDomain: boolean,
+): void {
+  const levels = ladder({ ...directory, base: directory.mountpoint });
+  const enable = enabling(host, available);
+  const chooseType = typing(host, needsDomain);
+  host.task("hand the controllers down to the cgroup, and see that it may hold processes", {
+    path: PATH,
+    error: "cannot prepare the cgroup {item}",
+  });
+  host.each(
+    levels.map((item) => ({ item })),
+    levels.map((level) => [text(`${parentOf(level)}/cgroup.subtree_control`), text(`${level}/cgroup.type`)]),
+    ([control, type], next) => {
+      enable(control!);
+      chooseType(type!, next);
+    },
+  );
+}
+
+/**
+ * Steps that have a level hand on every controller. One that does already is not written again: each write waits for
+ * cgroups that are being removed.
+ */
+function enabling(host: Lane, available: readonly string[]): (file: Ref) => void {
   const { builder: b } = host;
-  const { mountpoint } = directory;
-  const levels = [mountpoint, ...ladder({ ...directory, base: mountpoint }).slice(0, -1)];
+  if (available.length === 0) return () => {};
   const words = available.map((name) => "+" + name);
   const all = words.join(" ");
   // Of a list that can have no others, the length says whether it has all.
@@ -73,59 +101,43 @@ export function enableControllers(host: Lane, directory: CgroupDirectory, availa
   const enabled = b.buffer("enabled controllers", length + 1);
   // What a level cannot hand on (it does not have it, or has processes of its own) fails where a limit needs it.
   const tolerate = [E.NOENT, E.BUSY, E.OPNOTSUPP, E.INVAL, E.PERM, E.ACCES];
-  host.task("enable the controllers for the cgroup", { path: PATH, error: "cannot enable controllers in {item}" });
-  host.each(
-    levels.map((item) => ({ item })),
-    levels.map((level) => [text(`${level}/cgroup.subtree_control`)]),
-    ([file], next) => {
-      const [single, done] = [b.unique("one by one"), b.unique("all enabled")];
-      host.sys("openat", [AT_FDCWD, file!, b.O.RDWR | b.O.CLOEXEC], {
-        out: "file",
-        tolerate: [E.NOENT, E.ACCES, E.PERM, E.ROFS],
-        to: next,
-      });
-      host.sys("read", [slot("file"), enabled, length + 1], { out: "length" });
-      host.jump(done, { left: slot("length"), is: "==", right: length });
-      host.sys("write", [slot("file"), text(all), all.length], { tolerate, to: single });
-      host.jump(done).label(single);
-      for (const word of words) host.sys("write", [slot("file"), text(word), word.length], { tolerate });
-      host.label(done).close("file");
-    },
-  );
+  return (file) => {
+    const [single, done, skipped] = [b.unique("one by one"), b.unique("all enabled"), b.unique("not writable")];
+    host.sys("openat", [AT_FDCWD, file, b.O.RDWR | b.O.CLOEXEC], {
+      out: "file",
+      tolerate: [E.NOENT, E.ACCES, E.PERM, E.ROFS],
+      to: skipped,
+    });
+    host.sys("read", [slot("file"), enabled, length + 1], { out: "length" });
+    host.jump(done, { left: slot("length"), is: "==", right: length });
+    host.sys("write", [slot("file"), text(all), all.length], { tolerate, to: single });
+    host.jump(done).label(single);
+    for (const word of words) host.sys("write", [slot("file"), text(word), word.length], { tolerate });
+    host.label(done).close("file").label(skipped);
+  };
 }
 
-/** Below a threaded cgroup a new one is no place for processes until it is made threaded, too, from the top down. */
-function chooseType(host: Lane, directory: CgroupDirectory, needsDomain: boolean): void {
+/** Steps that go on at `next` where processes can be, made threaded where it has to be. */
+function typing(host: Lane, needsDomain: boolean): (file: Ref, next: string) => void {
   const { builder: b } = host;
   const type = b.buffer("cgroup type", TYPE_SIZE);
-  const fine = b.unique("cgroup type is fine");
-  const readType = (path: Ref) => {
-    host.sys("openat", [AT_FDCWD, path, b.O.RDWR | b.O.CLOEXEC], { out: "file" });
+  const has = (length: number, is: "==" | "!=" = "==") => ({ left: slot("length"), is, right: length });
+  return (file, next) => {
+    host.sys("openat", [AT_FDCWD, file, b.O.CLOEXEC], { out: "file" });
     host.sys("read", [slot("file"), type, TYPE_SIZE], { out: "length" });
+    host.close("file").jump(next, has(TYPE.domain));
+    if (needsDomain) {
+      const cannot = 'cannot enter cgroupv2 "{item}" with domain controllers -- it is in';
+      host.fail(`${cannot} an invalid state`, has(TYPE.invalid));
+      host.fail(`${cannot} domain threaded mode`, has(TYPE.domainThreaded));
+      host.fail(`${cannot} threaded mode`);
+      return;
+    }
+    host.jump(next, has(TYPE.invalid, "!="));
+    host.sys("openat", [AT_FDCWD, file, b.O.WRONLY | b.O.CLOEXEC], { out: "file" });
+    host.sys("write", [slot("file"), text("threaded"), "threaded".length]);
+    host.close("file");
   };
-  host.task("see that the cgroup may hold processes", { path: PATH });
-  readType(text(`${directory.path}/cgroup.type`));
-  host.close("file").jump(fine, { left: slot("length"), is: "==", right: TYPE.domain });
-  if (needsDomain) {
-    const cannot = `cannot enter cgroupv2 ${JSON.stringify(directory.path)} with domain controllers -- it is`;
-    host.fail(`${cannot} in an invalid state`, { left: slot("length"), is: "==", right: TYPE.invalid });
-    host.fail(`${cannot} in threaded mode`);
-  } else {
-    host.task("make the cgroup threaded, as the one above it", { path: PATH, error: "cannot make {item} threaded" });
-    const levels = ladder(directory);
-    host.each(
-      levels.map((item) => ({ item })),
-      levels.map((level) => [text(`${level}/cgroup.type`)]),
-      ([file]) => {
-        const right = b.unique("type is right");
-        readType(file!);
-        host.jump(right, { left: slot("length"), is: "!=", right: TYPE.invalid });
-        host.sys("write", [slot("file"), text("threaded"), "threaded".length]);
-        host.label(right).close("file");
-      },
-    );
-  }
-  host.label(fine);
 }
 
 /** A container that sees only its own part of the hierarchy, and may write there, owns it: it can make cgroups below. */

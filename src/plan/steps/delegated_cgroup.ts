@@ -8,7 +8,7 @@ import { wrong } from "../../spec/errors.ts";
 import { text } from "../builder.ts";
 import { hostRoot, type Recipe } from "../recipe.ts";
 import { DIRECTORY_MODE, ladder } from "./cgroups.ts";
-import { enableControllers } from "./cgroups_v2.ts";
+import { prepareCgroup } from "./cgroups_v2.ts";
 import { meet, undoProcess } from "./lanes.ts";
 import { putProcess } from "./unit.ts";
 
@@ -41,7 +41,7 @@ export function delegateCgroup(recipe: Recipe): void {
   host.task("make the delegated cgroup", { path: PATH, error: "cannot make the delegated cgroup" });
   for (const level of levels) host.sys("mkdirat", [AT_FDCWD, text(level), DIRECTORY_MODE], { tolerate: [E.EXIST] });
   putProcess(recipe, [`${path}/cgroup.procs`], PATH);
-  enableControllers(host, delegated, facts.cgroups.v2?.controllers ?? []);
+  prepareCgroup(host, delegated, facts.cgroups.v2?.controllers ?? [], false);
   const [uid, gid] = [hostRoot(spec, "uid"), hostRoot(spec, "gid")];
   if (uid === 0 && gid === 0) return;
   host.task("give the delegated cgroup to the container's root", {
