@@ -47,6 +47,15 @@ export function unsupportedV2({ memory, cpu, blockIO, network }: Resources): str
   return Object.keys(all).filter((key) => all[key]).map((key) => `${at}/${key}`);
 }
 
+/** Warnings of weights that are left out: the kernel takes none for an idle cgroup. */
+export function idleConflicts({ cpu, unified = {} }: Resources): string[] {
+  const paths = [
+    ...(isIdleValue(cpu?.idle) && isSet(cpu?.shares) ? ["cpu/shares"] : []),
+    ...(isIdleFile(unified) && unified["cpu.weight"] !== undefined ? ["unified/cpu.weight"] : []),
+  ];
+  return paths.map((path) => `unable to apply both cpu.weight and cpu.idle, ignoring cpu.weight [${at}/${path}]`);
+}
+
 const isSet = (value: Integer | undefined): value is Integer => value !== undefined && BigInt(value) !== 0n;
 /** runc's reading of a limit: -1 is none, 0 is not given. */
 const limit = (value: Integer): string => (BigInt(value) < 0n ? "max" : String(value));
@@ -99,9 +108,7 @@ export function cpuWeight(shares: Integer): number {
 function cpu({ cpu }: Resources, write: Writer): void {
   if (cpu === undefined) return;
   if (cpu.idle !== undefined) write("cpu.idle", cpu.idle, "idle");
-  // The kernel takes no weight for an idle cgroup.
-  const isIdle = cpu.idle !== undefined && BigInt(cpu.idle) === 1n;
-  if (isSet(cpu.shares) && !isIdle) write("cpu.weight", cpuWeight(cpu.shares), "shares");
+  if (isSet(cpu.shares) && !isIdleValue(cpu.idle)) write("cpu.weight", cpuWeight(cpu.shares), "shares");
   const hasMax = isSet(cpu.quota) || isSet(cpu.period);
   if (cpu.burst !== undefined) {
     // A burst can be too large for the quota that still is, and right for the one that comes.
@@ -162,9 +169,13 @@ function rdma({ rdma }: Resources, write: Writer): void {
   }
 }
 
+export const isIdleValue = (idle: Integer | undefined): boolean => idle !== undefined && BigInt(idle) === 1n;
+export const isIdleFile = (files: Readonly<Record<string, string>>): boolean => files["cpu.idle"]?.trim() === "1";
+
 /** A value of several lines is written line by line: the kernel takes one at a time. */
 function unified({ unified }: Resources): CgroupWrite[] {
   return Object.entries(unified ?? {}).flatMap(([file, value]) => {
+    if (file === "cpu.weight" && isIdleFile(unified!)) return [];
     const path = `${at}/unified/${file.replaceAll("~", "~0").replaceAll("/", "~1")}`;
     if (file.includes("/") || file === "" || file === "." || file === "..") {
       throw new RunkError(`${path}: unified resource ${JSON.stringify(file)} must be a file name (no slashes)`);

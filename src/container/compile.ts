@@ -1,6 +1,6 @@
 /** A config's check and its plan, from the beginning: for shapes that no plan is kept for. */
 import { RunkError } from "../errors.ts";
-import { unsupportedV2 } from "../cgroup/v2.ts";
+import { idleConflicts, unsupportedV2 } from "../cgroup/v2.ts";
 import type { HostFacts } from "../host/facts.ts";
 import { assemble } from "../init/assemble.ts";
 import { planCreate } from "../plan/create.ts";
@@ -39,8 +39,12 @@ export async function checkConfig(
   if (request.cgroups.length === 0 && facts.cgroups.version !== "none" && Object.keys(limits).length > 0) {
     warnings.push("without cgroups, all limits and device rules are ignored [config.json /linux/resources]");
   }
-  for (const path of facts.cgroups.version === "v2" ? unsupportedV2(spec.linux?.resources ?? {}) : []) {
-    warnings.push(`cgroup v2 has nothing for this, it is ignored [config.json ${path}]`);
+  if (facts.cgroups.version === "v2") {
+    const resources = spec.linux?.resources ?? {};
+    for (const path of unsupportedV2(resources)) {
+      warnings.push(`cgroup v2 has nothing for this, it is ignored [config.json ${path}]`);
+    }
+    warnings.push(...idleConflicts(resources));
   }
   const { kernel, kernelTCP, useHierarchy } = spec.linux?.resources?.memory ?? {};
   if (kernel !== undefined || kernelTCP !== undefined) {

@@ -1,6 +1,7 @@
 /** Changes the limits of a container. */
 import { changeLimits, checkUsage } from "../cgroup/change.ts";
 import { versionOf } from "../cgroup/paths.ts";
+import { idleConflicts } from "../cgroup/v2.ts";
 import { resourceWrites } from "../cgroup/writes.ts";
 import { RunkError } from "../errors.ts";
 import type { Resources } from "../spec/schema.ts";
@@ -31,6 +32,7 @@ export async function update(
     const version = versionOf(paths);
     const writes = resourceWrites(version, limits);
     checkUsage(paths, limits);
+    if (version === "v2") idleConflicts(limits).forEach(runtime.warn);
     const undo: (() => void | Promise<void>)[] = [];
     try {
       const rdt = rdtSchemas && (await import("./update_rdt.ts")).changeRdt(record, rdtSchemas);

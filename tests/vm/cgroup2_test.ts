@@ -175,7 +175,7 @@ test("below a threaded cgroup a container is threaded, too; with domain controll
   const directory = `${parent.directory}/a/b`;
   const write = (resources: unknown) =>
     box.write((c) => {
-      c.process = { ...c.process, terminal: false, args: ["sh", "-c", "sleep 100 & sleep 101"] };
+      c.process = { ...c.process, terminal: false, args: ["sh", "-c", "sleep 100 & sleep 101 & wait"] };
       // In the host's pid namespace no first process takes the others with it.
       c.linux.namespaces = c.linux.namespaces.filter(({ type }: { type: string }) => type !== "pid");
       c.linux.cgroupsPath = `${parent.path}/a/b`;

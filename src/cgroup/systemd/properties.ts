@@ -6,7 +6,7 @@
 import type { Resources } from "../../spec/schema.ts";
 import { type DeviceAccess, deviceAccess, deviceRules } from "../devices.ts";
 import type { CgroupVersion } from "../paths.ts";
-import { cpuWeight, ioWeight, swapMax } from "../v2.ts";
+import { cpuWeight, ioWeight, isIdleFile, isIdleValue, swapMax } from "../v2.ts";
 import type { Value, Variant } from "./dbus.ts";
 
 export type Property = readonly [name: string, value: Variant];
@@ -71,7 +71,7 @@ function v2({ memory, cpu, blockIO }: Resources, { version }: SystemdFacts): Pro
   const swap = swapMax(memory?.swap ?? 0, memory?.limit ?? 0);
   if (swap !== undefined) result.push(property("MemorySwapMax", "t", max(swap)));
   if (isSet(memory?.reservation)) result.push(property("MemoryLow", "t", limit(memory.reservation)));
-  const isIdle = cpu?.idle !== undefined && BigInt(cpu.idle) === 1n;
+  const isIdle = isIdleValue(cpu?.idle);
   // A weight of 0 is systemd's word for idle.
   if (isIdle && version >= SINCE.idleWeight) result.push(property("CPUWeight", "t", 0n));
   else if (isSet(cpu?.shares) && !isIdle) result.push(property("CPUWeight", "t", BigInt(cpuWeight(cpu.shares))));
@@ -152,6 +152,10 @@ function unified(files: Readonly<Record<string, string>>, facts: SystemdFacts): 
   };
   return Object.entries(files).flatMap(([file, value]): Property[] => {
     const text = value.trim();
+    if (file.startsWith("cpu.") && isIdleFile(files) && facts.version >= SINCE.idleWeight) {
+      if (file === "cpu.idle") return [property("CPUWeight", "t", 0n)];
+      if (file === "cpu.weight") return [];
+    }
     // What the kernel will refuse is refused by the kernel, in its own words.
     if (plain[file] !== undefined) return /^(max|\d+)$/.test(text) ? [property(plain[file], "t", max(text))] : [];
     if (file === "cpuset.cpus") return cpuset({ cpus: text }, facts);

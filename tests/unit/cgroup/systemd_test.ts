@@ -184,6 +184,8 @@ test("old systemds are asked only for what they know; v1 has other names", [], (
     CPUQuotaPerSecUSec: 500000n,
   });
   assert.deepEqual(limits({ cpu: { idle: 1 } }), { CPUWeight: 0n });
+  assert.deepEqual(limits({ unified: { "cpu.weight": "8", "cpu.idle": "1" } }), { CPUWeight: 0n });
+  assert.deepEqual(limits({ unified: { "cpu.weight": "8", "cpu.idle": "0" } }), { CPUWeight: 8n });
   assert.deepEqual(
     limits({ memory: { limit: 5, swap: 9 }, cpu: { shares: 7 }, blockIO: { weight: 11 } }, { cgroups: "v1" }),
     { MemoryLimit: 5n, CPUShares: 7n, BlockIOWeight: 11n },

@@ -1,6 +1,14 @@
 /** linux.resources -> files of cgroup v2, and back: statistics from such files. */
 import assert from "node:assert/strict";
-import { cpuMax, cpuWeight, ioWeight, swapMax, unsupportedV2, writesV2 } from "../../../src/cgroup/v2.ts";
+import {
+  cpuMax,
+  cpuWeight,
+  idleConflicts,
+  ioWeight,
+  swapMax,
+  unsupportedV2,
+  writesV2,
+} from "../../../src/cgroup/v2.ts";
 import { pressure, statsV2 } from "../../../src/cgroup/stats_v2.ts";
 import type { Resources } from "../../../src/spec/schema.ts";
 import { formatJson } from "../../../src/spec/json.ts";
@@ -14,6 +22,19 @@ test("shares become weights along runc's curve", [], () => {
     10000,
   ]];
   for (const [shares, weight] of pairs) assert.equal(cpuWeight(shares!), weight, `of ${shares} shares`);
+});
+
+test("an idle cgroup has no weight, and who asks for both is told", [], () => {
+  const both: Resources[] = [{ cpu: { idle: 1, shares: 512 } }, { unified: { "cpu.weight": "8", "cpu.idle": "1" } }];
+  for (const resources of both) {
+    assert.deepEqual(lines(resources), ["cpu.idle=1"]);
+    assert.match(
+      idleConflicts(resources).join(),
+      /^unable to apply both cpu\.weight and cpu\.idle.*\[\/linux\/resources\//,
+    );
+  }
+  assert.deepEqual(lines({ cpu: { idle: 0, shares: 512 } }), ["cpu.idle=0", "cpu.weight=59"]);
+  assert.deepEqual(idleConflicts({ cpu: { idle: 0, shares: 512 }, unified: { "cpu.weight": "8" } }), []);
 });
 
 test("io weights go from 10..1000 to 1..10000", [], () => {
