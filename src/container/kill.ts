@@ -12,25 +12,19 @@ import type { Runtime } from "./runtime.ts";
 export const NOT_RUNNING = "container not running";
 
 /**
- * HUP, INT, QUIT, ABRT, TERM: they end runc's process that waits at the start gate, which is a program of its own.
- * runk's would not notice: the kernel keeps from the first process of a pid namespace what it does not handle.
- */
-const END_WAITING: readonly number[] = [1, 2, 3, 6, 15];
-
-/**
  * Sends `signal` (a number). SIGKILL to a container without a pid namespace of its own kills all its processes: the end
  * of the first would not end the others.
  * @throws {RunkError} "container not running" when its process is gone
  */
 export async function kill(runtime: Runtime, id: string, signal: number): Promise<void> {
-  const { record, status } = find(runtime, id);
+  const { record } = find(runtime, id);
   if (signal === SIG.KILL && !hasPrivateNamespace(record, "NEWPID") && hasProcessList(record.cgroup_paths)) {
     return await killAll(record.cgroup_paths);
   }
   using init = openInit(record);
   if (init === undefined) throw new RunkError(NOT_RUNNING);
   try {
-    pidfdSignal(init, status === "created" && END_WAITING.includes(signal) ? SIG.KILL : signal);
+    pidfdSignal(init, signal);
   } catch (error) {
     if (error instanceof SysError && error.code === "ESRCH") throw new RunkError(NOT_RUNNING);
     throw new RunkError("unable to signal init", { cause: error });

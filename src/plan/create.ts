@@ -41,7 +41,7 @@ import {
 } from "./steps/rootfs.ts";
 import { resetAffinity, setDomains } from "./steps/scheduling.ts";
 import { checkConfinement, confinementOf, loadFilter, sparedCapabilities } from "./steps/seccomp.ts";
-import { closeReports, makeStartGate, readyToRun, waitAtGate } from "./steps/start_gate.ts";
+import { closeReports, endBySignals, makeStartGate, readyToRun, waitAtGate } from "./steps/start_gate.ts";
 import { limitOtherUser, setLimits, setUmask } from "./steps/limits.ts";
 import { enterUnit } from "./steps/unit.ts";
 import type { Plan } from "./types.ts";
@@ -116,6 +116,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   limitOtherUser(recipe, process, hasCpuset(recipe));
   becomeUser(box, process, facts, request.annotated?.keepsGroups);
   hideFromContainer(box); // a change of user made the process dumpable again
+  endBySignals(recipe);
   setCapabilities(box, process, facts, spare);
   findProgram(box, process, environment); // now, so that create fails and not start
   loadFilter(recipe, confinement, "with privilege", state);

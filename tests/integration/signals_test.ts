@@ -236,3 +236,24 @@ test("kill -9 of a foreground run leaves its container running, for others to st
   assert.equal((await box.state()).status, "running");
   await box.ok(["delete", "--force", box.id]);
 });
+
+test(
+  "a container that waits to be started ends by signals, whoever sends them; its program inherits nothing of that",
+  ROOT,
+  async () => {
+    await using box = await Box.create({ script: "grep SigCgt /proc/self/status > /tmp/log", config: writable });
+    for (const signal of [1, 2, 3, 6, 15]) {
+      await box.ok(["create", box.id]);
+      await send(signal, (await box.state()).pid);
+      await until(`signal ${signal} ends it`, async () => (await box.state()).status === "stopped");
+      await box.ok(["delete", box.id]);
+    }
+    await box.ok(["create", box.id]);
+    await send(28, (await box.state()).pid); // SIGWINCH, which ends no one
+    assert.equal((await box.state()).status, "created");
+    await box.ok(["start", box.id]);
+    await until("the program has run", async () => (await box.state()).status === "stopped");
+    // busybox's grep handles no signals.
+    assert.equal(await log(box), "SigCgt:\t0000000000000000\n");
+  },
+);

@@ -2,8 +2,9 @@
 import { AT_FDCWD } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import type { Process } from "../../spec/schema.ts";
-import { type Lane, slot, text } from "../builder.ts";
-import { hasCpuset, hostRoot, PIDFD_SOCKET, type Recipe } from "../recipe.ts";
+import { signalName } from "../../abi/names.ts";
+import { type Lane, slot, text, words } from "../builder.ts";
+import { hasCpuset, hostRoot, isNew, PIDFD_SOCKET, type Recipe } from "../recipe.ts";
 import { limitMemory } from "./cgroups_v1.ts";
 import { sendDescriptor } from "./console.ts";
 import { meet } from "./lanes.ts";
@@ -77,6 +78,27 @@ export function writePidFile(host: Lane, path: string | undefined): void {
 /** Container lane: from here on no one hears of a failure; the other end may be gone for hours. */
 export function closeReports(box: Lane): void {
   box.task("close the sockets to host lane and starter").close("container's end", "report").set("report", -1);
+}
+
+/** HUP, INT, QUIT, ABRT, TERM: what ends runc's process that waits, which is a program of its own. */
+const ENDING = [1, 2, 3, 6, 15];
+const SIGSET_SIZE = 8;
+/** An address that holds no code. */
+const NOWHERE = 4;
+
+/**
+ * Container lane: the kernel keeps signals from the first process of a pid namespace that does not handle them; one that
+ * waits at the gate is to end by them all the same, whoever sends them. A handler that cannot be run ends it (by SIGSEGV),
+ * and execve takes it away. Before there is a filter, which need not allow this.
+ */
+export function endBySignals(recipe: Recipe): void {
+  const { box, request } = recipe;
+  if (request.gate !== "fifo" || !isNew(recipe, "pid")) return;
+  box.task("end by signals while waiting at the start gate, though first in a pid namespace");
+  const action = words([NOWHERE, 0, 0, 0], "{what ends the process}");
+  box.each(ENDING.map((number) => ({ item: signalName(number) })), ENDING.map((number) => [number]), ([number]) => {
+    box.sys("rt_sigaction", [number!, action, 0, SIGSET_SIZE]);
+  });
 }
 
 /**
