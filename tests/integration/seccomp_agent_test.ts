@@ -31,7 +31,9 @@ class Agent implements AsyncDisposable {
 
   /** What it was told, and the numbers of the calls that it was asked about. */
   async heard(): Promise<{ states: { state: Config; descriptors: number }[]; calls: number[] }> {
-    const lines = (await Deno.readTextFile(this.#log)).trim().split("\n").map((line) => JSON.parse(line));
+    // Without the line that is being written.
+    const text = await Deno.readTextFile(this.#log);
+    const lines = text.split("\n").slice(0, -1).map((line) => JSON.parse(line));
     return {
       states: lines.filter(({ state }) => state),
       calls: lines.filter(({ call }) => call !== undefined).map(({ call }) => call),
