@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { Box, type Config } from "../support/box.ts";
 import { flip } from "../support/flipper.ts";
+import { RUNK } from "../support/runk.ts";
 import { exists, type Need, test } from "../support/test.ts";
 import { User } from "../support/user.ts";
 
@@ -305,6 +306,24 @@ test("destinations that are exchanged while mounts are added stay inside (CVE-20
   assert.ok(!(await Deno.readTextFile("/proc/self/mountinfo")).includes(box.directory), "nothing is mounted outside");
   await changed(box, "add", list);
   assert.ok(exists(`${box.rootfs}/vol/a/made/here`), `${added} of ${TRIES} were added`);
+});
+
+test("a container that runc made gets mounts, too", [...ROOT, "command:runc"], async () => {
+  await using box = await Box.create({ script: "sleep 1000", config: withUserNamespace });
+  await new Deno.Command("chown", { args: ["-R", "100000", box.rootfs] }).output();
+  const made = await box.other("runc", ["run", "--detach", box.id]);
+  assert.equal(made.status, 0, made.stderr);
+  const list = [
+    { destination: "/data", source: "rootfs/etc", options: ["rbind", "ro"] },
+    { destination: "/new", source: "tmpfs", type: "tmpfs", options: ["mode=700"] },
+  ];
+  for (const action of ["add", "remove"]) {
+    const { status, stderr } = await box.other(RUNK, ["mounts", action, box.id, "-"], { stdin: JSON.stringify(list) });
+    assert.equal(status, 0, stderr);
+    if (action === "remove") continue;
+    const look = ["exec", box.id, "sh", "-c", "head -c 4 /data/passwd; stat -c ' %u %a' /new"];
+    assert.equal((await box.other("runc", look)).stdout, "root 0 700\n");
+  }
 });
 
 test(
