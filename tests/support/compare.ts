@@ -36,6 +36,13 @@ export function sameAsUnderRunc(cases: Readonly<Record<string, Case>>): void {
 /** What a run may differ in though nothing is wrong: the program's name, the place of an error in the config. */
 const plain = (text: string) => text.replaceAll("runc", "runk");
 
+/** Later runc shows the mode that a tmpfs has from the directory it covers; Debian's does not yet. */
+function asOlder(mounts: string, theirs: string): string {
+  const lines = new Set(theirs.split("\n"));
+  return mounts.split("\n").map((line) => (lines.has(line) ? line : line.replace(/( - tmpfs .*),mode=\d+$/, "$1")))
+    .join("\n");
+}
+
 /** @throws when the two runs differ in what the probe sees, or in their exit status */
 export async function compare(
   name: string,
@@ -73,7 +80,8 @@ export async function compare(
   else assert.match(ours.stderr, says);
   assert.equal(ours.status, theirs.status, theirs.stderr);
   assert.notEqual(theirs.stdout, "", theirs.stderr);
-  const differing = differences(parse(ours), parse(theirs));
+  const [our, their] = [parse(ours), parse(theirs)];
+  const differing = differences({ ...our, mounts: asOlder(our.mounts ?? "", their.mounts ?? "") }, their);
   assert.equal(differing, "", `runk (-) and runc (+) differ:\n${differing}`);
 }
 
