@@ -63,17 +63,27 @@ export async function checkpoint(runtime: Runtime, id: string, options: Checkpoi
   const program = findCriu(runtime.environment());
   makeDirectories(options, { images: true });
   using statusFd = options.lazyPages ? StatusFd.of(options.statusFd) : undefined;
-  const plan = planCriu(probeHost(), {
-    program,
-    environment: runtime.environment(),
-    images: options.imageDirectory,
-    work: options.workDirectory,
-    descriptors: statusFd === undefined ? 0 : 1,
-  });
-  const criu = await startCriu(runtime, plan, {
-    directory: `${runtime.root}/${id}`,
-    inputs: statusFd === undefined ? {} : { [criuInput(0)]: statusFd.fd },
-  });
+  const start = async (given: StatusFd | undefined) =>
+    await startCriu(
+      runtime,
+      planCriu(probeHost(), {
+        program,
+        environment: runtime.environment(),
+        images: options.imageDirectory,
+        work: options.workDirectory,
+        descriptors: given === undefined ? 0 : 1,
+      }),
+      {
+        directory: `${runtime.root}/${id}`,
+        inputs: given === undefined ? {} : { [criuInput(0)]: given.fd },
+      },
+    );
+  let criu = await start(undefined);
+  if (statusFd !== undefined && criu.version < SINCE.statusNotice) {
+    // It writes the byte itself.
+    await criu.end();
+    criu = await start(statusFd);
+  }
   try {
     const request = await requestFor(runtime, criu, record, options);
     if (!options.preDump) writeDescriptors(options.imageDirectory, record);
@@ -102,7 +112,6 @@ async function dump(
   const { preDump, lazyPages } = options;
   if (preDump) await session.require({ memTrack: true });
   if (lazyPages) await session.require({ lazyPages: true });
-  // Older ones write the byte themselves.
   const isOld = version < SINCE.statusNotice;
   const statusFd = isOld && status !== undefined ? CRIU_FD.given : undefined;
   const onNotice = ({ script }: Notice) => {

@@ -24,6 +24,7 @@ import {
   quoteLog,
   SINCE,
   startCriu,
+  type Version,
 } from "./criu.ts";
 import { mountsToBringBack, outsideOf } from "./criu_mounts.ts";
 import { joinedNamespaces, openKeptNamespaces } from "./criu_namespaces.ts";
@@ -116,12 +117,14 @@ export async function restore(
     });
     let record: StateRecord;
     try {
+      // As long as they are what they were given as.
+      const descriptors = descriptorsOf(criu.pid);
       const opts = requestFor(criu, prepared, { root, pipes, kept });
       record = await converse(runtime, criu, prepared, opts, {
         console,
         make: async (made) => {
           pid = made;
-          return await recordOf(prepared, rare, criu, made);
+          return await { ...await recordOf(prepared, rare, criu.version, made), external_descriptors: descriptors };
         },
       }).catch((error) => {
         quoteLog(runtime, prepared.criu.workDirectory, LOG);
@@ -264,18 +267,18 @@ async function runHooks(runtime: Runtime, { spec, request }: PreparedRestore, pi
 async function recordOf(
   { spec, request, create, isMisspelt }: PreparedRestore,
   rare: Awaited<ReturnType<typeof rareOf>>,
-  { version, pid: criuPid }: Criu,
+  version: Version,
   pid: number,
 ): Promise<StateRecord> {
   const made = newRecord(spec, request, { rare, configFile: create.configFile, isMisspelt });
   const limits = await limitsOf(spec);
   const limited = limits === undefined ? made : withLimits(made, limits);
   const record = withProcess(create.rootless ? asRootless(limited) : limited, pid, processStat(pid)?.start ?? 0);
-  return { ...record, external_descriptors: descriptorsOf(criuPid), config: withTime(record.config, version) };
+  return { ...record, config: withTime(record.config, version) };
 }
 
 /** criu gives a container a time namespace of its own, so that its clocks go on where they were. */
-function withTime(config: StateRecord["config"], version: number): StateRecord["config"] {
+function withTime(config: StateRecord["config"], version: Version): StateRecord["config"] {
   if (version < SINCE.timeNamespaces || config.namespaces.some(({ type }) => type === "NEWTIME")) return config;
   try {
     Deno.lstatSync("/proc/self/ns/time");

@@ -56,6 +56,12 @@ const GUESTS: readonly Guest[] = [
     all: integration("hardening_process", "hardening_rootfs", "lifecycle", "process", "mounts", "seccomp"),
   },
   {
+    name: "criu",
+    kernelArguments: PLAIN_V2,
+    core: ["tests/vm/checkpoint_test.ts"],
+    all: ["tests/vm/checkpoint_test.ts"],
+  },
+  {
     name: "systemd",
     kernelArguments: "cgroup_no_v1=all apparmor=1 security=apparmor systemd.show_status=false systemd.getty_auto=0",
     core: ["tests/vm/systemd_test.ts", "tests/vm/apparmor_test.ts"],

@@ -18,6 +18,8 @@ export type Need =
   | "systemd"
   /** AppArmor is enabled. */
   | "apparmor"
+  /** A criu that can work on this kernel. */
+  | "criu"
   /** A command on the PATH. */
   | `command:${string}`
   /** A file. */
@@ -36,10 +38,17 @@ function unmet(need: Need): string | undefined {
   if (need === "cgroups") {
     return unmet("cgroup1") === undefined || unmet("cgroup2") === undefined ? undefined : "needs cgroups of v1 or v2";
   }
+  if (need === "criu") return criuWorks() ? undefined : "needs a criu that works with this kernel";
   if (FILES[need] !== undefined) return exists(FILES[need][0]) ? undefined : FILES[need][1];
   const [kind, name] = [need.slice(0, need.indexOf(":")), need.slice(need.indexOf(":") + 1)];
   if (kind === "command") return which(name) === undefined ? `needs the command ${name}` : undefined;
   return exists(name!) ? undefined : `needs the file ${name}`;
+}
+
+function criuWorks(): boolean {
+  const criu = which("criu");
+  if (criu === undefined) return false;
+  return new Deno.Command(criu, { args: ["check"], stdout: "null", stderr: "null" }).outputSync().success;
 }
 
 /** The path of a command; undefined when there is none. */

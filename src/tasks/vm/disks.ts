@@ -19,7 +19,18 @@ const GUEST_PACKAGES = [
     "strace",
     "python3",
   ],
-  ...["busybox-static", "uidmap", "runc", "crun", "containerd", "podman", "netavark", "iptables", "ca-certificates"],
+  ...[
+    "busybox-static",
+    "uidmap",
+    "runc",
+    "crun",
+    "criu",
+    "containerd",
+    "podman",
+    "netavark",
+    "iptables",
+    "ca-certificates",
+  ],
 ];
 const KERNEL_PACKAGE = "linux-image-cloud-amd64";
 /** Made larger than its content; the file is sparse. */
