@@ -129,7 +129,8 @@ export function rootfsDirectory({ spec, request }: { spec: Spec; request: { bund
  * @param rootfs clean, as rootfsPath gives it
  */
 export function insideRootfs(rootfs: string, path: string): string | undefined {
-  const clean = /\/[./]/.test(path) ? cleanPath(path) : path;
+  // At every start, for every mount: clean paths, as programs write them, are taken as they are.
+  const clean = path.includes("/.") || path.includes("//") ? cleanPath(path) : path;
   if (clean === rootfs) return "/";
   return clean.startsWith(rootfs + "/") ? clean.slice(rootfs.length) : undefined;
 }
