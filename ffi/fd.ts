@@ -2,6 +2,7 @@
 import { call, tryCall } from "./call.ts";
 import { F } from "../src/abi/flags.ts";
 
+/** A descriptor that this process owns. */
 export class Fd implements Disposable {
   #number: number;
 

@@ -8,6 +8,7 @@ import { RunkError } from "../src/errors.ts";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** Memory at one address, as bytes and as a view of them. */
 export class Memory {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly view: DataView<ArrayBuffer>;

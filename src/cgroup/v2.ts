@@ -169,7 +169,9 @@ function rdma({ rdma }: Resources, write: Writer): void {
   }
 }
 
+/** Whether a value for cpu.idle makes a cgroup idle. */
 export const isIdleValue = (idle: Integer | undefined): boolean => idle !== undefined && BigInt(idle) === 1n;
+/** Whether what is written to a cgroup makes it idle. */
 export const isIdleFile = (files: Readonly<Record<string, string>>): boolean => files["cpu.idle"]?.trim() === "1";
 
 /** A value of several lines is written line by line: the kernel takes one at a time. */

@@ -158,6 +158,7 @@ function now(): string {
 const mappings = (list: IdMappings | undefined) =>
   list?.map(({ containerID, hostID, size }) => ({ container_id: containerID, host_id: hostID, size })) ?? null;
 
+/** A hook as state.json has it: the timeout in nanoseconds. */
 export const hookRecord = ({ path, args, env, timeout }: Hook): HookRecord => ({
   path,
   args: args ?? null,

@@ -25,6 +25,7 @@ export type Version = number;
 const MESSAGE_MAX = 64 * 1024;
 const NAMES = new Map<number, string>(Object.entries(TYPE).map(([name, number]) => [number, name]));
 
+/** One conversation; disposing of it ends criu. */
 export class Session implements Disposable {
   readonly #socket: Fd;
   readonly #poll: Poll;

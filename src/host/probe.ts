@@ -18,6 +18,7 @@ export interface Wanted {
   readonly delegates?: boolean;
 }
 
+/** The facts of this machine, for this process; those that few containers need only when they are wanted. */
 export function probeHost({ noPivot, resctrl, idMapTools, delegates = false }: Wanted = {}): HostFacts {
   const mountinfo = readText("/proc/self/mountinfo");
   const found = resctrl ? findResctrl(mountinfo) : undefined;

@@ -38,6 +38,7 @@ const CONDITION: Record<Comparison, number> = { "==": 0, "!=": 1, "<": 3 };
 const isTestBranch = (instruction: number) => (instruction & 0x7e000000) === 0x36000000;
 const isConditional = (instruction: number) => (instruction & 0xff000000) === 0x54000000;
 
+/** See {@link Encoder}. */
 export const aarch64: Encoder = {
   li: (d, value) => load(NUMBER[d], value),
   mv: (d, s) => rrr(0xaa000000, NUMBER[d], ZERO, NUMBER[s]),

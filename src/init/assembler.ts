@@ -44,6 +44,7 @@ export interface Encoder {
 
 const ENCODERS: Record<Arch, Encoder> = { x86_64, aarch64 };
 
+/** Collects one program for one machine. */
 export class Assembler {
   readonly code: number[] = [];
   /** One line per operation: offset, bytes, mnemonic. */

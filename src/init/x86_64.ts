@@ -32,6 +32,7 @@ const memory = (reg: number, base: number, offset: number) => [
 ];
 const CONDITION: Record<Comparison, number> = { "==": 0x84, "!=": 0x85, "<": 0x82 };
 
+/** See {@link Encoder}. */
 export const x86_64: Encoder = {
   li: (d, value) => [rex(0, NUMBER[d]), 0xc7, 0xc0 | (NUMBER[d] & 7), ...imm32(value)],
   mv: (d, s) => regs(0x89, NUMBER[s], NUMBER[d]),

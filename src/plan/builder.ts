@@ -28,6 +28,7 @@ export const u32s = (values: readonly number[], means: string): Ref =>
 export const size = (text: string): Ref => new Ref(REF.SIZE, text);
 /** As text and size, for a piece of a JSON document. */
 export const json = (text: string): Ref => new Ref(REF.JSON, text);
+/** The length in bytes of such a piece. */
 export const jsonSize = (text: string): Ref => new Ref(REF.SIZE, text, undefined, REF.JSON);
 /** The place of a label. */
 export const place = (label: string): Ref => new Ref(REF.LABEL, label);
@@ -187,6 +188,7 @@ export class Lane {
   }
 }
 
+/** Collects a plan: two lanes, the undoing of what they make, labels, slots and buffers. */
 export class PlanBuilder {
   readonly O: OpenFlags;
   /** The lane of the process that the starter spawns, in the host's namespaces. */

@@ -17,6 +17,7 @@ interface Call {
 const ALL = 0xffffffff;
 const SET_SECCOMP = 22;
 
+/** Tells `broken` of every rule that a plan breaks, with the step. */
 export function checkOrders(plan: Plan, broken: Broken): void {
   const calls = plan.steps.map((step, index) => ({ step, index })).filter(({ step }) => step.op === "syscall");
   const host = calls.filter(({ step }) => step.lane === "host");

@@ -242,6 +242,7 @@ function dependentArguments({ call, args }: Step, plan: Plan): string[] | undefi
 export const describeArgument = (call: string, index: number, value: Operand, plan: Plan): string =>
   ARGUMENTS[call]?.[index]?.(value, plan) ?? operand(value);
 
+/** The arguments of a system call, decoded for people, in order. */
 export function callArguments(step: Step, plan: Plan): string[] {
   const formatters = ARGUMENTS[step.call!];
   if (step.call === "clone3") return [cloneArguments(step, plan)];

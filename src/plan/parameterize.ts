@@ -153,6 +153,7 @@ const areTexts = (annotations: Spec["annotations"]): boolean =>
 /** No type guard: the types already say so, but the document may not be what they say. */
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** The file and its directory are two names: the draft beside the file needs them apart. */
 export function pidFileName(path: string, name: (text: string) => string): string {
   const slash = path.lastIndexOf("/");
   return `${name(path.slice(0, slash))}/${name(path.slice(slash + 1))}`;

@@ -22,6 +22,7 @@ export interface Stream {
   step(): void;
 }
 
+/** A stream that copies all of one descriptor to another. */
 export class Pump implements Stream {
   readonly #from: number;
   readonly #to: number;

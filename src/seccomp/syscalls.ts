@@ -62,4 +62,5 @@ const MULTIPLEXED: ReadonlyMap<string, Multiplexed> = new Map([
   ...SOCKETCALL.map((name, i): [string, Multiplexed] => [name, { through: "socketcall", as: i + 1 }]),
   ...Object.entries(IPC).map(([name, as]): [string, Multiplexed] => [name, { through: "ipc", as }]),
 ]);
+/** How 32-bit x86 makes a call, where that is through another one. */
 export const multiplexed = (name: string): Multiplexed | undefined => MULTIPLEXED.get(name);

@@ -17,6 +17,7 @@ export interface DefaultsOptions {
   readonly cgroup2: boolean;
 }
 
+/** The config for root. */
 export function defaultSpec({ hostname, cgroup2 }: DefaultsOptions): Spec {
   return {
     ociVersion: OCI_VERSION,

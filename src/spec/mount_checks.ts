@@ -8,6 +8,7 @@ import { MAY_COVER_PROC, type MountOptions, parseMountOptions } from "./mount_op
 import type { IdMappings, Mount, Spec } from "./schema.ts";
 import { checkTexts } from "./text_checks.ts";
 
+/** @throws {RunkError} for the first mount that is wrong, naming its place */
 export function checkMounts(spec: Spec, warn: Warn): void {
   spec.mounts?.forEach((mount, i) => checkMount(spec, mount, `/mounts/${i}`, warn));
 }
@@ -96,6 +97,7 @@ function checkRanges(list: IdMappings, path: string): void {
 
 const [MAJOR_MAX, MINOR_MAX] = [0xfff, 0xfffff];
 
+/** @throws {RunkError} for the first device node that is wrong, naming its place */
 export function checkDevices(spec: Spec): void {
   spec.linux?.devices?.forEach(({ path, type, major = 0, minor = 0 }, i) => {
     const at = `/linux/devices/${i}`;

@@ -122,6 +122,7 @@ export const propagationOf = (name: string): number | undefined => memberOf(PROP
 export const knownMountOptions = (): string[] =>
   [...Object.keys(FLAGS), ...Object.keys(PROPAGATION), ...Object.keys(RECURSIVE), "tmpcopyup"].sort();
 
+/** What a mount's options mean; those that no table knows are the file system's own. */
 export function parseMountOptions(options: readonly string[]): MountOptions {
   let [flags, cleared, set, clear] = [0, 0, 0, 0];
   let isRecursive = false;

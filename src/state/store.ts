@@ -29,7 +29,9 @@ export function checkId(id: string): void {
   if (!/^[\w+.-]+$/.test(id) || id === "." || id === "..") throw new RunkError(INVALID_ID);
 }
 
+/** A container's directory in a state root. */
 export const directoryOf = (root: string, id: string): string => `${root}/${id}`;
+/** The start gate: it is there until the container's program starts. */
 export const fifoOf = (root: string, id: string): string => `${root}/${id}/exec.fifo`;
 
 /** The lock on a container's directory; released by disposing of it. */

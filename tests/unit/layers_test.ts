@@ -32,7 +32,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   init: ["plan", "errors", "ffi", "abi"],
   criu: ["errors", "ffi", "abi"],
   plan: ["spec", "seccomp", "cgroup", "host/facts.ts", "errors", "abi"],
-  process: ["spec", "errors", "files", "log", "ffi", "abi"],
+  process: ["spec", "errors", "log", "ffi", "abi"],
   cgroup: ["spec", "host/facts.ts", "errors", "files", "log", "ffi", "abi"],
   state: ["spec", "init/relocatable.ts", "cgroup/freezer.ts", "errors", "files", "ffi", "abi"],
   bundle: ["spec", "errors", "ffi", "abi"],

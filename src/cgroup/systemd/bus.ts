@@ -19,6 +19,7 @@ export class BusError extends RunkError {
   }
 }
 
+/** One connection: calls and their answers, one after the other, and the signals that arrive meanwhile. */
 export class Bus implements Disposable {
   #serial = 0;
   #received = new Uint8Array(0);

@@ -37,6 +37,7 @@ export function unitOf(cgroupsPath: string | undefined, id: string, isUser: bool
   return unit;
 }
 
+/** runc's name for the unit of a cgroupsPath "slice:prefix:container". */
 export const unitName = (prefix: string, container: string): string =>
   container.endsWith(".slice") ? container : `${prefix}-${container}.scope`;
 

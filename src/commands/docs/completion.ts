@@ -19,6 +19,7 @@ function operandsOf({ name, command }: DocumentedCommand): Operand[] {
   });
 }
 
+/** A script for bash, which completes `program` when it is sourced. */
 export function bash({ program, globals, commands }: Document): string {
   const all = [{ name: "", flags: globals }, ...commands.map(({ name, command }) => ({ name, flags: command.flags }))];
   const withValue = all.flatMap(({ name, flags }) =>
@@ -91,6 +92,7 @@ complete -o filenames -F _${program} ${program}
 `;
 }
 
+/** A file for a directory of zsh's $fpath. */
 export function zsh({ program, globals, commands }: Document): string {
   const quoted = (text: string) => text.replaceAll("'", "'\\''");
   const inBrackets = (text: string) => quoted(text.replace(/[[\]:\\]/g, "\\$&"));
@@ -149,6 +151,7 @@ _${program} "$@"
 `;
 }
 
+/** A file for fish's completions directory. */
 export function fish({ program, globals, commands }: Document): string {
   const quoted = (text: string) => `'${text.replace(/[\\']/g, "\\$&")}'`;
   const option = (flag: Flag, condition: string) => {

@@ -19,6 +19,7 @@ export interface Document {
 const HELP: Flag = { name: "help", short: "h", kind: "bool", help: "show help" };
 const VERSION: Flag = { name: "version", short: "v", kind: "bool", help: "print the version" };
 
+/** Loads every command, and leaves hidden flags out. */
 export async function document(program: string, globals: readonly Flag[]): Promise<Document> {
   const commands = await Promise.all(
     COMMANDS.map(async ({ name, summary, load }) => {

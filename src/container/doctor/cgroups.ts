@@ -20,6 +20,7 @@ const CONTROLLERS: Readonly<Record<string, string>> = {
 /** What v2 does otherwise, or always. */
 const V2: Readonly<Record<string, string | undefined>> = { blkio: "io", devices: undefined, freezer: undefined };
 
+/** What cgroups offer; `uid` is the user who would make them. */
 export function cgroups({ cgroups: layout, uid }: HostFacts): Finding[] {
   const { version, mounts } = layout;
   const unified = mounts.find(({ controllers }) => controllers.includes(""));

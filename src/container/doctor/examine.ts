@@ -12,6 +12,7 @@ import { type Answers, mounts, namespaces } from "./kinds.ts";
 import { helpers, rootless } from "./rootless.ts";
 import { security } from "./security.ts";
 
+/** All findings, in the order in which they are shown. A machine that lacks something is no error. */
 export async function examine(runtime: Runtime): Promise<Finding[]> {
   const facts = probeHost();
   const environment = runtime.environment();

@@ -37,6 +37,7 @@ export function read(path: string): string | undefined {
   }
 }
 
+/** Whether a file is there, and can be seen by who asks: a machine is looked over by ordinary users, too. */
 export function exists(path: string): boolean {
   try {
     Deno.lstatSync(path);

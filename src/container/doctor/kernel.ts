@@ -26,6 +26,7 @@ const isAtLeast = (version: string, [major, minor]: readonly [number, number]) =
   return a > major || (a === major && b >= minor);
 };
 
+/** What the kernel and the C library offer. */
 export function kernel(facts: HostFacts): Finding[] {
   const release = Deno.osRelease();
   const libc = libcVersion();

@@ -18,6 +18,7 @@ const USES: Readonly<Record<string, string>> = {
   user: "containers whose root is nobody on the host, and containers of ordinary users",
 };
 
+/** Which namespaces can be made. */
 export function namespaces(answers: Answers): Finding[] {
   return Object.entries(USES).map(([type, use]) => {
     const answer = answers.get(`namespace ${type}`) ?? -1;
@@ -47,6 +48,7 @@ const FILE_SYSTEM_USES: Readonly<Record<string, string>> = {
 };
 const REQUIRED_FILE_SYSTEMS = ["proc", "tmpfs"];
 
+/** Which file systems can be mounted, and whether mounts can map ids. */
 export function mounts(answers: Answers): Finding[] {
   const idmap = answers.get("idmap") ?? -1;
   const root = (read("/proc/self/mountinfo") ?? "").split("\n").findLast((line) => line.split(" ")[4] === "/");

@@ -2,6 +2,7 @@
 import type { HostFacts } from "../../host/facts.ts";
 import { type Finding, finding, read, which } from "./finding.ts";
 
+/** What containers of ordinary users need. @param environment the caller's, as "NAME=value" */
 export function rootless({ uid }: HostFacts, environment: readonly string[]): Finding[] {
   const value = (name: string) => environment.find((entry) => entry.startsWith(name + "="))?.slice(name.length + 1);
   const user = uid === 0
@@ -77,6 +78,7 @@ function restrictions(): Finding[] {
   ];
 }
 
+/** Programs on the caller's PATH. @param environment the caller's, as "NAME=value" */
 export function helpers(environment: readonly string[]): Finding[] {
   const path = environment.find((entry) => entry.startsWith("PATH="))?.slice("PATH=".length);
   const programs: readonly [name: string, use: string, from: string][] = [

@@ -6,6 +6,7 @@ import { isSeccompAction, supportedSeccompFlags } from "../../host/seccomp_suppo
 import { ACTIONS, FLAGS } from "../../seccomp/names.ts";
 import { exists, type Finding, finding, read } from "./finding.ts";
 
+/** What confines processes on this machine. */
 export function security(): Finding[] {
   const list = read("/sys/kernel/security/lsm");
   const enforce = read("/sys/fs/selinux/enforce");

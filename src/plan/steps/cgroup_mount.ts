@@ -13,6 +13,7 @@ import { freshMount, MOUNT_ATTR_SIZE, mountAttr, type Parameter } from "./rootfs
 const TMPFS_FLAGS = MS.NOSUID | MS.NODEV | MS.NOEXEC;
 const baseName = (path: string) => path.slice(path.lastIndexOf("/") + 1);
 
+/** Mounts what a container sees of its cgroups, by the hierarchy that the host has. */
 export function mountCgroups(recipe: Recipe, entry: MountEntry): void {
   if (recipe.facts.cgroups.version === "v2") mountV2(recipe, entry);
   else mountV1(recipe, entry);

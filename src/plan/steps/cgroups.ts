@@ -135,6 +135,7 @@ export function ladder({ path, base }: CgroupDirectory): string[] {
   return result;
 }
 
+/** The directory above. */
 export const parentOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
 
 /** Writes limits in order; one that only the controller's later values make right is written once more at the end. */

@@ -41,6 +41,7 @@ export function openOwnProcfs({ b, box }: Recipe): void {
   box.label(done).close("fs");
 }
 
+/** Host and domain name, in the uts namespace that the container lane is in by then. */
 export function setNames({ box, spec }: Recipe): void {
   if (spec.hostname) {
     box.task("set the host name", { path: "/hostname" });

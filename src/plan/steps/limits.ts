@@ -63,6 +63,7 @@ function applyFromOutside(host: Lane, process: Process, hasCpuset: boolean): voi
   schedule(host, process, hasCpuset);
 }
 
+/** The umask: process.user.umask, else 0022. */
 export function setUmask(lane: Lane, process: Process): void {
   const umask = process.user?.umask ?? DEFAULT_UMASK;
   lane.task("set the umask", { path: "/process/user/umask" }).sys("umask", [umask]);

@@ -55,6 +55,7 @@ export interface MountEntry {
   readonly sourceInside: string | undefined;
 }
 
+/** What each mount of a config means, in the config's order. */
 export function mountEntries(
   { spec, request }: { readonly spec: Spec; readonly request: Pick<CreateRequest, "bundle"> },
 ): MountEntry[] {

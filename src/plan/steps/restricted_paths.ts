@@ -22,6 +22,7 @@ const itemsOf = (paths: readonly string[], key: string) =>
     paths.indexOf(item) === i
   );
 
+/** Makes linux.readonlyPaths read-only, each a mount of its own; what is not there is left out. */
 export function makeReadonlyPaths({ box, spec }: Recipe): void {
   const paths = spec.linux?.readonlyPaths ?? [];
   box.task("make paths read-only", { path: "/linux/readonlyPaths", error: `can't make "{item}" read-only` });
@@ -41,6 +42,7 @@ export function makeReadonlyPaths({ box, spec }: Recipe): void {
   });
 }
 
+/** Covers linux.maskedPaths; what is not there is left out. */
 export function maskPaths(recipe: Recipe): void {
   const { b, box, spec } = recipe;
   const items = itemsOf(spec.linux?.maskedPaths ?? [], "maskedPaths");

@@ -11,6 +11,7 @@ const EXECS = 100;
 const RUNTIMES = ["runk", "runc"] as const;
 const nameOf = (runtime: typeof RUNTIMES[number]) => (runtime === "runk" ? "runk.js" : runtime);
 
+/** Measures commands of Docker and Podman, and a hundred execs, under each runtime. */
 export async function clients(runtimes: Runtimes, costs: Costs, runs: number): Promise<void> {
   hundredExecs(runtimes);
   const docker = await ClientHost.with(Docker.start);

@@ -20,6 +20,7 @@ const POD_DEVICES: readonly (readonly [string, number | undefined, number | unde
   ...[["c", 1, 9, "rwm"], ["c", 5, 1, "rwm"], ["c", 136, undefined, "rwm"], ["c", 5, 2, "rwm"]] as const,
 ];
 
+/** Measures `run` of configs that ask for more than the default one. */
 export function configs(runtimes: Runtimes, runs: number): Note[] {
   const bundles = {
     "run, Docker's seccomp profile": runtimes.bundle("seccomp", ["/bin/true"], (config) => {

@@ -46,6 +46,7 @@ class CpuMeter {
   }
 }
 
+/** Takes down what commands cost, and tells it as a table. */
 export class Costs implements Disposable {
   /** Operation -> program -> cost of each run, in order. */
   readonly #costs = new Map<string, Map<string, Cost[]>>();

@@ -13,6 +13,7 @@ const REST = 100;
 /** Something counted beside times: what, of which program, how much. */
 export type Note = readonly [what: string, program: string, value: string | number];
 
+/** Measures each command of a container's life. */
 export function lifecycle(runtimes: Runtimes, costs: Costs, empty: Program, runs: number): Note[] {
   const { programs } = runtimes;
   const [short, long] = [runtimes.bundle("true", ["/bin/true"]), runtimes.bundle("sleep", ["/bin/sleep", "1000"])];

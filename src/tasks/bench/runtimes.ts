@@ -8,6 +8,7 @@ type Config = any;
 const QUIET = { stdin: "null", stdout: "null", stderr: "null" } as const;
 const decoder = new TextDecoder();
 
+/** The runtimes that are compared. */
 export class Runtimes {
   readonly directory = Deno.makeTempDirSync({ prefix: "runk-bench-" });
   /** Where runtimes keep their state unless they are told otherwise: a file system in memory. */

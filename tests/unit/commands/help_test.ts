@@ -2,7 +2,13 @@
 import assert from "node:assert/strict";
 import { appHelp, commandHelp } from "../../../src/commands/help.ts";
 import { COMMANDS } from "../../../src/commands/table.ts";
+import { VERSION } from "../../../src/commands/version.ts";
 import { test } from "../../support/test.ts";
+
+test("the version that is printed is that of deno.json", [], () => {
+  const text = Deno.readTextFileSync(new URL("../../../deno.json", import.meta.url));
+  assert.equal(JSON.parse(text).version, VERSION);
+});
 
 test("the help of the program begins as runc's and lists every command in order", [], () => {
   const text = appHelp("runk", "runk version 1.2.3\n", [{
