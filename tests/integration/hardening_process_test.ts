@@ -48,7 +48,7 @@ test("a program that is /proc/self/exe is nothing that can be run (CVE-2019-5736
   assert.deepEqual(script, { status: 255, stdout: "", stderr: "exec /script: permission denied\n" });
   await box.write((c) => {
     c.process.terminal = false;
-    c.process.args = ["sleep", "100"];
+    c.process.args = ["sleep", "1000"];
   });
   await box.ok(["run", "-d", box.id]);
   for (const program of ["/proc/self/exe", "/evil"]) {
@@ -69,7 +69,7 @@ test(
     assert.equal(stdout, "0 1 2 3 ");
     await box.write((c) => {
       c.process.terminal = false;
-      c.process.args = ["sleep", "100"];
+      c.process.args = ["sleep", "1000"];
     });
     await box.ok(["run", "-d", box.id]);
     const exec = quote([RUNK, "--root", box.root, "exec", box.id, "ls", "/proc/self/fd"]);
@@ -88,7 +88,7 @@ test("a working directory behind a descriptor is refused, or inside the root (CV
   };
   await box.write((c) => {
     c.process.terminal = false;
-    c.process.args = ["sleep", "100"];
+    c.process.args = ["sleep", "1000"];
   });
   await box.ok(["run", "-d", box.id]);
   for (let fd = 3; fd < 16; fd++) {

@@ -208,7 +208,7 @@ test(
   NEEDS,
   async () => {
     const script = `cd /sys/fs/cgroup && mkdir inner && echo 0 >inner/cgroup.procs && cat /proc/self/cgroup &&
-    echo +pids >cgroup.subtree_control && ls inner/pids.max; rmdir /sys/fs/cgroup/none 2>/dev/null; sleep 100`;
+    echo +pids >cgroup.subtree_control && ls inner/pids.max; rmdir /sys/fs/cgroup/none 2>/dev/null; sleep 1000`;
     await using box = await Box.create({
       script,
       config: (c: Config) => {
@@ -234,7 +234,7 @@ test(
     await box.ok(["start", box.id]);
     await until("the container has divided its cgroup", () => exists(`${directory}/inner/pids.max`));
     // No process may be born in the container's own cgroup any more: exec goes where its first process is.
-    await box.ok(["exec", "--detach", "--pid-file", "exec", box.id, "sleep", "50"]);
+    await box.ok(["exec", "--detach", "--pid-file", "exec", box.id, "sleep", "1000"]);
     const pid = await Deno.readTextFile(`${box.directory}/exec`);
     assert.equal((await Deno.readTextFile(`/proc/${pid}/cgroup`)).trim(), `0::/${box.id}/inner`);
     await box.ok(["delete", "--force", box.id]);
@@ -279,7 +279,7 @@ const newName = (_: Config) => `runk-test-${Deno.pid}-frozen-${++names}`;
 
 test("a process that joins a user namespace by path is in the container's cgroup", NEEDS, async () => {
   await using owner = await Box.create({
-    script: "sleep 100",
+    script: "sleep 1000",
     config: (c: Config) => {
       c.linux.namespaces.push({ type: "user" });
       c.linux.uidMappings = c.linux.gidMappings = [{ containerID: 0, hostID: 200000, size: 65536 }];

@@ -73,7 +73,7 @@ test(
 );
 
 test("slice:prefix:name chooses the slice and the names; a create that fails leaves no unit", NEEDS, async () => {
-  await using box = await Box.create({ script: "sleep 100" });
+  await using box = await Box.create({ script: "sleep 1000" });
   await changeConfig(box, (c) => (c.linux.cgroupsPath = `runktest-inner.slice:box:${box.id}`));
   await box.ok(["--systemd-cgroup", "run", "--detach", box.id]);
   const directory = `${ROOT}/runktest.slice/runktest-inner.slice/box-${box.id}.scope`;
@@ -99,7 +99,7 @@ test("slice:prefix:name chooses the slice and the names; a create that fails lea
 
 test("a name that is a slice makes the slice, with the container in it", NEEDS, async () => {
   await using box = await Box.create({
-    script: "sleep 100",
+    script: "sleep 1000",
     config: (c: Config) => {
       c.linux.cgroupsPath = "runktest.slice:x:runktest-own.slice";
       c.linux.resources = { pids: { limit: 12 } };

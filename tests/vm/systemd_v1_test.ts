@@ -9,7 +9,7 @@ test(
   ["root", "cgroup1", "systemd"],
   async () => {
     await using box = await Box.create({
-      script: "sleep 100",
+      script: "sleep 1000",
       config: (c: Config) => {
         c.linux.resources = {
           devices: [{ allow: false, access: "rwm" }],
