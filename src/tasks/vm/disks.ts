@@ -194,6 +194,8 @@ export interface Payload {
 const runScript = ({ tests, filter }: Payload, program: string) => `
 export NO_COLOR=1 RUNK=${program} PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export DENO_DIR=/tmp/deno DENO_NO_UPDATE_CHECK=1 RUNK_PATIENCE=10
+# The kernel maps the ids of ext4, and not those of a tmpfs.
+export TMPDIR=/var/tmp
 stty -F /dev/ttyS1 raw 2>/dev/null
 cd /payload/project
 /payload/deno test --allow-all --no-check --no-config --no-lock --no-npm --import-map=imports.json --junit-path=/tmp/report.xml ${
@@ -209,7 +211,7 @@ export async function payloadDisk(payload: Payload, directory: string): Promise<
   const tree = `${directory}/payload`;
   const project = `${tree}/project`;
   await Deno.mkdir(`${project}/dist`, { recursive: true });
-  await output("cp", ["-r", "ffi", "src", "tests", "main.ts", "deno.json", project]);
+  await output("cp", ["-r", "ffi", "src", "tests", "bundles", "main.ts", "deno.json", project]);
   // Tests that call the code itself load the schema's library: without a network, by its path.
   await output("cp", ["-rL", "node_modules/zod", `${project}/zod`]);
   await Deno.writeTextFile(`${project}/imports.json`, '{ "imports": { "zod/mini": "./zod/mini/index.js" } }');
