@@ -71,6 +71,7 @@ const GUESTS: readonly Guest[] = [
       "tests/vm/rootless_test.ts",
       "tests/vm/clients_test.ts",
       "tests/vm/units_test.ts",
+      "tests/vm/checkpoint_systemd_test.ts",
       "tests/vm/subgroups_test.ts",
     ],
   },
@@ -78,7 +79,7 @@ const GUESTS: readonly Guest[] = [
     name: "systemd-v1",
     kernelArguments: "systemd.unified_cgroup_hierarchy=0 systemd.show_status=false systemd.getty_auto=0",
     core: [],
-    all: ["tests/vm/systemd_v1_test.ts"],
+    all: ["tests/vm/systemd_v1_test.ts", "tests/vm/checkpoint_test.ts"],
   },
 ];
 
