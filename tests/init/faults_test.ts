@@ -34,6 +34,7 @@ function muchOfEverything(config: Config, directory: string): void {
   config.linux.resources.pids = { limit: 64 };
   config.mounts.push({ destination: "/host/etc", source: "/etc", type: "bind", options: ["rbind", "ro"] });
   config.mounts.push({ destination: "/deep/er", source: "tmpfs", type: "tmpfs", options: ["mode=700"] });
+  config.mounts.push({ destination: "/again", source: `${directory}/rootfs/deep`, type: "bind", options: ["rbind"] });
   config.process.user = { uid: 1000, gid: 1000, additionalGids: [5] };
   config.process.oomScoreAdj = 100;
   config.root.readonly = false;
