@@ -1,45 +1,20 @@
 /** containerd's CRI plugin, as Kubernetes and crictl use it: the same calls with runc and with runk. */
 import assert from "node:assert/strict";
 import { dissolveHierarchies } from "../support/cgroups.ts";
-import { DEBIAN, type Release, releases } from "../support/containerd_releases.ts";
-import { Cri, MODE } from "../support/cri.ts";
+import { type Release, releases } from "../support/containerd_releases.ts";
+import { MODE } from "../support/cri.ts";
 import { cgroupsNamed, processesNaming } from "../support/daemon.ts";
-import { ClientHost, Containerd } from "../support/hosts.ts";
-import { makeImage, PAUSE } from "../support/image.ts";
-import { type Container, Pod, type PodOptions } from "../support/pods.ts";
+import { type Container, Node, type Pod, type PodOptions } from "../support/pods.ts";
 import { exists, test, until } from "../support/test.ts";
 
 const NEEDS = ["root", "cgroup1", "command:containerd", "command:ctr", "command:runc"] as const;
 const RUNTIMES = ["runc", "runk"] as const;
 
-/** A kubelet's node. */
-interface Node {
-  readonly cri: Cri;
-  readonly containerd: Containerd;
-  readonly release: Release;
-}
-
-async function start(release: Release): Promise<Node> {
-  const containerd = await ClientHost.with(async (host) => {
-    const containerd = await Containerd.start(host, { programs: release.programs, hasCri: true });
-    const pause = await makeImage(host.directory, { tag: PAUSE, command: ["sleep", "100000"] });
-    for (const file of [host.image, pause]) {
-      const local = release === DEBIAN ? [] : ["--local"];
-      const { status, stderr } = await containerd.ctr("--namespace", "k8s.io", "images", "import", ...local, file);
-      assert.equal(status, 0, stderr);
-    }
-    return containerd;
-  });
-  return { cri: new Cri(containerd.socket), containerd, release };
-}
-
 const nodes = new Map<Release, Promise<Node>>();
 Deno.test.afterAll(async () => {
   for (const started of nodes.values()) {
     const node = await started.catch(() => undefined);
-    node?.cri[Symbol.dispose]();
-    await node?.containerd.stop();
-    await node?.containerd.host.remove();
+    await node?.[Symbol.asyncDispose]();
   }
 });
 
@@ -59,9 +34,7 @@ class Side {
   }
 
   pod(options: Partial<PodOptions> = {}): Promise<Pod> {
-    const { cri, containerd } = this.node;
-    const { directory } = containerd.host;
-    return Pod.run(cri, { runtime: this.runtime, directory, cgroupParent: this.cgroup, name: this.name, ...options });
+    return this.node.pod({ runtime: this.runtime, cgroupParent: this.cgroup, name: this.name, ...options });
   }
 
   /** A file of a container's cgroup. */
@@ -77,7 +50,7 @@ function same<T>(name: string, play: (side: Side) => Promise<T>, expected?: T): 
   for (const release of RELEASES) {
     test(`CRI of ${release.name} containerd: ${name}`, NEEDS, async () => {
       await dissolveHierarchies();
-      if (!nodes.has(release)) nodes.set(release, start(release));
+      if (!nodes.has(release)) nodes.set(release, Node.start(release));
       const node = await nodes.get(release)!;
       const [theirs, ours] = await Promise.all(RUNTIMES.map((runtime) => play(new Side(node, runtime))));
       assert.deepEqual(ours, theirs);

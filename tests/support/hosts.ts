@@ -72,8 +72,8 @@ export class ClientHost {
 /** A containerd: Debian's, or the one whose programs are in a directory. */
 export interface ContainerdOptions {
   readonly programs?: string | undefined;
-  /** With the plugin that Kubernetes talks to. */
-  readonly hasCri?: boolean;
+  /** With the plugin that Kubernetes talks to, and who makes its cgroups. */
+  readonly cri?: "cgroupfs" | "systemd";
 }
 
 export class Containerd {
@@ -89,11 +89,11 @@ export class Containerd {
     this.path = path;
   }
 
-  static async start(host: ClientHost, { programs, hasCri = false }: ContainerdOptions = {}): Promise<Containerd> {
+  static async start(host: ClientHost, { programs, cri }: ContainerdOptions = {}): Promise<Containerd> {
     const path = `${Deno.env.get("PATH")}:/usr/sbin:/sbin`;
     const containerd = new Containerd(host, programs === undefined ? path : `${programs}:${path}`);
     const { directory } = host;
-    const disabled = [...(hasCri ? [] : ["grpc.v1.cri"]), "internal.v1.opt", "nri.v1.nri", ...snapshotters]
+    const disabled = [...(cri === undefined ? ["grpc.v1.cri"] : []), "internal.v1.opt", "nri.v1.nri", ...snapshotters]
       .map((name) => `"io.containerd.${name}"`);
     await Deno.writeTextFile(
       `${directory}/containerd.toml`,
@@ -105,7 +105,7 @@ disabled_plugins = [${disabled.join(", ")}]
 address = "${containerd.socket}"
 [ttrpc]
 address = "${containerd.socket}.ttrpc"
-${hasCri ? criConfig(host) : ""}`,
+${cri === undefined ? "" : criConfig(host, cri)}`,
     );
     await containerd.restart();
     return containerd;
@@ -133,7 +133,7 @@ ${hasCri ? criConfig(host) : ""}`,
  * What CRI needs here: an image of its own for what holds a pod together, no attempt to lower oom_score_adj where the
  * machine forbids it, no directories of the machine's.
  */
-function criConfig({ directory, runtimes }: ClientHost): string {
+function criConfig({ directory, runtimes }: ClientHost, cgroups: "cgroupfs" | "systemd"): string {
   const plugin = 'plugins."io.containerd.grpc.v1.cri"';
   const runtime = (name: "runc" | "runk") => `
 [${plugin}.containerd.runtimes.${name}]
@@ -141,6 +141,7 @@ runtime_type = "io.containerd.runc.v2"
 [${plugin}.containerd.runtimes.${name}.options]
 BinaryName = "${runtimes[name]}"
 Root = "${directory}/runtime-root"
+SystemdCgroup = ${cgroups === "systemd"}
 `;
   return `
 [${plugin}]

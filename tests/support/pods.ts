@@ -1,14 +1,14 @@
 /** Pods as a kubelet makes them, over CRI: on the host's network, with the image that the tests make. */
 import type { JsonObject } from "@bufbuild/protobuf";
-import { CONTAINER_STATES, type Cri, type Exec, MODE } from "./cri.ts";
-import { IMAGE } from "./image.ts";
+import { DEBIAN, type Release } from "./containerd_releases.ts";
+import { CONTAINER_STATES, Cri, type Exec, MODE } from "./cri.ts";
+import { ClientHost, Containerd } from "./hosts.ts";
+import { IMAGE, makeImage, PAUSE } from "./image.ts";
 import { until } from "./test.ts";
 
 export interface PodOptions {
   /** The runtime's name in containerd's configuration. */
   readonly runtime: string;
-  /** In which containers' logs are written. */
-  readonly directory: string;
   readonly cgroupParent: string;
   readonly name: string;
   /** NamespaceOption, on top of the host's network. */
@@ -32,37 +32,72 @@ export interface ContainerStatus {
   readonly message: string;
 }
 
+/** What a kubelet has on its machine: a containerd with CRI, and the images that it runs. */
+export class Node implements AsyncDisposable {
+  readonly cri: Cri;
+  readonly containerd: Containerd;
+
+  private constructor(containerd: Containerd) {
+    this.cri = new Cri(containerd.socket);
+    this.containerd = containerd;
+  }
+
+  static async start(release: Release, cgroups: "cgroupfs" | "systemd" = "cgroupfs"): Promise<Node> {
+    const containerd = await ClientHost.with(async (host) => {
+      const containerd = await Containerd.start(host, { programs: release.programs, cri: cgroups });
+      const pause = await makeImage(host.directory, { tag: PAUSE, command: ["sleep", "100000"] });
+      for (const file of [host.image, pause]) {
+        const local = release === DEBIAN ? [] : ["--local"];
+        const { status, stderr } = await containerd.ctr("--namespace", "k8s.io", "images", "import", ...local, file);
+        if (status !== 0) throw new Error(`ctr images import: ${stderr}`);
+      }
+      return containerd;
+    });
+    return new Node(containerd);
+  }
+
+  pod = (options: PodOptions): Promise<Pod> => Pod.run(this, options);
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cri[Symbol.dispose]();
+    await this.containerd.stop();
+    await this.containerd.host.remove();
+  }
+}
+
 /** A pod that runs. Disposing of it removes it with its containers. */
 export class Pod implements AsyncDisposable {
   readonly cri: Cri;
   readonly id: string;
+  readonly #directory: string;
   readonly #config: JsonObject;
   readonly #options: PodOptions;
   #count = 0;
 
-  private constructor(cri: Cri, id: string, config: JsonObject, options: PodOptions) {
+  private constructor({ cri, containerd }: Node, id: string, config: JsonObject, options: PodOptions) {
     this.cri = cri;
     this.id = id;
+    this.#directory = containerd.host.directory;
     this.#config = config;
     this.#options = options;
   }
 
-  static async run(cri: Cri, options: PodOptions): Promise<Pod> {
-    const { runtime, directory, cgroupParent, name, namespaces, sysctls } = options;
+  static async run(node: Node, options: PodOptions): Promise<Pod> {
+    const { runtime, cgroupParent, name, namespaces, sysctls } = options;
     const config = {
       metadata: { name, uid: name, namespace: "tests" },
-      log_directory: directory,
+      log_directory: node.containerd.host.directory,
       linux: {
         cgroup_parent: cgroupParent,
         security_context: { namespace_options: { network: MODE.NODE, pid: MODE.CONTAINER, ...namespaces } },
         ...(sysctls === undefined ? {} : { sysctls }),
       },
     };
-    const { pod_sandbox_id } = await cri.call<{ pod_sandbox_id: string }>("RunPodSandbox", {
+    const { pod_sandbox_id } = await node.cri.call<{ pod_sandbox_id: string }>("RunPodSandbox", {
       config,
       runtime_handler: runtime,
     });
-    return new Pod(cri, pod_sandbox_id, config, options);
+    return new Pod(node, pod_sandbox_id, config, options);
   }
 
   /** Creates a container that runs a script of the shell, and does not start it. */
@@ -88,7 +123,7 @@ export class Pod implements AsyncDisposable {
         ...config,
       },
     });
-    return new Container(this.cri, container_id, `${this.#options.directory}/${log}`);
+    return new Container(this.cri, container_id, `${this.#directory}/${log}`);
   }
 
   async start(script: string, options: ContainerOptions = {}): Promise<Container> {

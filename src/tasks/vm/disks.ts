@@ -198,7 +198,7 @@ export DENO_DIR=/tmp/deno DENO_NO_UPDATE_CHECK=1 RUNK_PATIENCE=10
 export TMPDIR=/var/tmp
 stty -F /dev/ttyS1 raw 2>/dev/null
 cd /payload/project
-/payload/deno test --allow-all --no-check --no-config --no-lock --no-npm --import-map=imports.json --junit-path=/tmp/report.xml ${
+/payload/deno test --allow-all --no-check --no-config --no-lock --node-modules-dir=manual --junit-path=/tmp/report.xml ${
   filter === undefined ? "" : `--filter '${filter.replaceAll("'", "'\\''")}'`
 } ${tests.join(" ")}
 echo "tests ended with status $?"
@@ -206,15 +206,17 @@ cat /tmp/report.xml >/dev/ttyS1
 sync
 `;
 
+/** npm packages, and scopes of them, that the code or the tests load there: without a network, from node_modules. */
+const LIBRARIES = ["zod", "@bufbuild", "@connectrpc"];
+
 /** A disk with everything that one run needs. */
 export async function payloadDisk(payload: Payload, directory: string): Promise<string> {
   const tree = `${directory}/payload`;
   const project = `${tree}/project`;
   await Deno.mkdir(`${project}/dist`, { recursive: true });
   await output("cp", ["-r", "ffi", "src", "tests", "bundles", "main.ts", "deno.json", project]);
-  // Tests that call the code itself load the schema's library: without a network, by its path.
-  await output("cp", ["-rL", "node_modules/zod", `${project}/zod`]);
-  await Deno.writeTextFile(`${project}/imports.json`, '{ "imports": { "zod/mini": "./zod/mini/index.js" } }');
+  await Deno.mkdir(`${project}/node_modules`);
+  await output("cp", ["-rL", ...LIBRARIES.map((name) => `node_modules/${name}`), `${project}/node_modules`]);
   await Deno.copyFile(await Deno.realPath(Deno.execPath()), `${tree}/deno`);
   await Deno.chmod(`${tree}/deno`, 0o755);
   const name = payload.program.slice(payload.program.lastIndexOf("/") + 1);
