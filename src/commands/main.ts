@@ -2,6 +2,7 @@
 import { errorChain, RunkError, UsageError } from "../errors.ts";
 import { type Log, openLog, tell } from "../log.ts";
 import type { Runtime } from "../container/runtime.ts";
+import { cleanPath } from "../spec/clean_path.ts";
 import { cgroupManager, type Command, type Context } from "./command.ts";
 import { type Flag, type Options, parseFlags } from "./flags.ts";
 import { findCommand } from "./table.ts";
@@ -170,18 +171,9 @@ function stateRoot(program: Program, globals: Options): string {
   }
   const path = globals.string("root");
   const absolute = path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;
-  const clean = "/" + normalize(absolute).join("/");
+  const clean = cleanPath(absolute);
   if (clean === "/") throw new RunkError("Option --root argument should not be set to /");
   return clean;
-}
-
-function normalize(path: string): string[] {
-  const parts: string[] = [];
-  for (const part of path.split("/")) {
-    if (part === "..") parts.pop();
-    else if (part !== "" && part !== ".") parts.push(part);
-  }
-  return parts;
 }
 
 const STICKY_PRIVATE = 0o1700;
