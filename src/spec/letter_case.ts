@@ -35,20 +35,34 @@ export function misspelt(shape: Shape, value: unknown, path = ""): Misspelt[] {
 }
 
 /**
- * Gives such members the specification's names, in the document itself. Not where an object has the right one, too: which
- * of them is meant no one can know.
+ * Gives such members the specification's names, in the document itself. One that is there under several names is put
+ * together as Go's decoder does: what comes later wins, objects add to each other.
  * @returns whether there was one
  */
 export function correctNames(kind: keyof typeof SHAPES, document: unknown): boolean {
   let isChanged = false;
   for (;;) {
-    const wrong = misspelt(SHAPES[kind] as Shape, document).filter(({ owner, name }) => !Object.hasOwn(owner, name));
+    const wrong = misspelt(SHAPES[kind] as Shape, document);
     if (wrong.length === 0) return isChanged;
+    isChanged = true;
     for (const { owner, key, name } of wrong) {
-      if (Object.hasOwn(owner, name)) continue;
-      owner[name] = owner[key];
+      const keys = Object.keys(owner);
+      const [first, later] = keys.indexOf(name) < keys.indexOf(key) ? [name, key] : [key, name];
+      const value = Object.hasOwn(owner, name) ? together(owner[first], owner[later]) : owner[key];
       delete owner[key];
-      isChanged = true;
+      owner[name] = value;
     }
   }
 }
+
+function together(first: unknown, later: unknown): unknown {
+  if (!isObject(first) || !isObject(later)) return later;
+  const result = { ...first };
+  for (const [key, value] of Object.entries(later)) {
+    result[key] = Object.hasOwn(first, key) ? together(first[key], value) : value;
+  }
+  return result;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);

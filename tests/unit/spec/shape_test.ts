@@ -120,23 +120,37 @@ test("unknown members are ignored, those that only a Go program would know by th
 });
 
 test(
-  "names that differ in letters are put right, at any depth, but not where the right one is there, too",
+  "names that differ in letters are put right, at any depth; several of one are put together as Go does",
   [],
   async () => {
     const document = {
+      ociVersion: "1.3.0",
+      ROOT: { Path: "/" },
       Process: { Args: ["a"], ENV: ["B=C"] },
-      linux: { resources: { CPU: { Cpus: "0" }, cpu: {} }, Namespaces: [{ TYPE: "pid" }] },
+      linux: {
+        resources: {
+          cpu: { shares: 2, cpus: "0" },
+          CPU: { Cpus: "1", mems: "0" },
+          PIDS: { limit: 1 },
+          pids: { limit: 2 },
+        },
+        Namespaces: [{ TYPE: "pid" }],
+      },
       annotations: { Process: "mine" },
     };
+    await assert.rejects(checkDocument("spec", document, "c"), { name: "MisspeltError" });
     assert.equal(correctNames("spec", document), true);
     assert.deepEqual(document as unknown, {
+      ociVersion: "1.3.0",
+      root: { path: "/" },
       process: { args: ["a"], env: ["B=C"] },
-      linux: { resources: { CPU: { Cpus: "0" }, cpu: {} }, namespaces: [{ type: "pid" }] },
+      linux: {
+        resources: { cpu: { shares: 2, cpus: "1", mems: "0" }, pids: { limit: 2 } },
+        namespaces: [{ type: "pid" }],
+      },
       annotations: { Process: "mine" },
     });
     assert.equal(correctNames("spec", document), false);
-    const { issues, name } = await issuesOf({ root: { path: "/" }, ...document });
-    assert.deepEqual(issues, [{ path: "/linux/resources/CPU", expected: "the name cpu", got: "CPU" }]);
-    assert.equal(name, "MisspeltError");
+    await checkDocument("spec", document, "c");
   },
 );
