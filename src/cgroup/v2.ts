@@ -30,6 +30,7 @@ export function writesV2(resources: Resources): CgroupWrite[] {
   const last = unified(resources);
   // A file with a line for each device keeps the lines that `unified` does not have.
   const replaced = new Set(last.map(({ file }) => file).filter((file) => !file.startsWith("io.")));
+  if (isIdleFile(resources.unified ?? {})) replaced.add("cpu.weight");
   return [...writes.filter(({ file }) => !replaced.has(file)), ...last];
 }
 

@@ -1,5 +1,6 @@
 /** Changes the limits of a container. */
 import { changeLimits, checkUsage } from "../cgroup/change.ts";
+import { withWholePercents } from "../cgroup/quota.ts";
 import { versionOf } from "../cgroup/paths.ts";
 import { idleConflicts } from "../cgroup/v2.ts";
 import { resourceWrites } from "../cgroup/writes.ts";
@@ -27,7 +28,8 @@ export async function update(
   await withContainer(runtime, id, async ({ record, status }) => {
     if (status === "stopped") throw new RunkError(NOT_RUNNING);
     const { cgroups } = record.config;
-    const limits = merge(resourcesOf(cgroups), wanted);
+    const merged = merge(resourcesOf(cgroups), wanted);
+    const limits = cgroups.Systemd ? withWholePercents(merged) : merged;
     const paths = record.cgroup_paths ?? {};
     const version = versionOf(paths);
     const writes = resourceWrites(version, limits);

@@ -50,8 +50,11 @@ test(
     const pid = read(box.directory, "pid");
     assert.equal(read(`/proc/${pid}`, "cgroup"), `0::/system.slice/${unit}`);
     // Later commands know the driver by themselves.
-    await box.ok(["update", "--memory", "50331648", "--memory-swap", "-1", "--pids-limit", "20", box.id]);
-    Object.assign(values, { "memory.max": "50331648", "memory.swap.max": "max", "pids.max": "20" });
+    const changes = ["--memory", "50331648", "--memory-swap", "-1", "--pids-limit", "20", "--cpu-quota", "20100"];
+    await box.ok(["update", ...changes, box.id]);
+    // systemd knows quotas in whole percents of a CPU, and the file has what systemd would write.
+    const changed = { "memory.max": "50331648", "memory.swap.max": "max", "pids.max": "20", "cpu.max": "20500 50000" };
+    Object.assign(values, changed);
     check("after update");
     await ok("systemctl", "daemon-reload");
     check("after update and daemon-reload");

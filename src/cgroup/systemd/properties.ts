@@ -4,6 +4,7 @@
  * Source: systemd.resource-control(5), org.freedesktop.systemd1(5); runc for the conversions.
  */
 import type { Resources } from "../../spec/schema.ts";
+import { quotaPerSecond } from "../quota.ts";
 import { type DeviceAccess, deviceAccess, deviceRules } from "../devices.ts";
 import type { CgroupVersion } from "../paths.ts";
 import { cpuWeight, ioWeight, isIdleFile, isIdleValue, swapMax } from "../v2.ts";
@@ -23,9 +24,6 @@ export interface SystemdFacts {
 
 const INFINITY = 2n ** 64n - 1n;
 const DEFAULT_PERIOD = 100_000n;
-const SECOND = 1_000_000n;
-/** systemd keeps a quota in percents of a CPU. */
-const PERCENT = SECOND / 100n;
 /** Since which version systemd has which property. */
 const SINCE = { CPUQuotaPeriodUSec: 242, AllowedCPUs: 244, idleWeight: 252 } as const;
 
@@ -105,17 +103,13 @@ function io(blockIO: Resources["blockIO"]): Property[] {
   return result;
 }
 
-/** systemd rounds a quota up to whole percents of a CPU; the file has the exact value. */
 function quota(quota: Integer, period: Integer, version: number): Property[] {
   if (!isSet(quota) && !isSet(period)) return [];
   const result: Property[] = [];
   if (isSet(period) && version >= SINCE.CPUQuotaPeriodUSec) {
     result.push(property("CPUQuotaPeriodUSec", "t", BigInt(period)));
   }
-  const whole = isSet(period) ? BigInt(period) : DEFAULT_PERIOD;
-  const perSecond = BigInt(quota) > 0n ? BigInt(quota) * SECOND / whole : INFINITY;
-  const rounded = perSecond === INFINITY ? INFINITY : ((perSecond + PERCENT - 1n) / PERCENT) * PERCENT;
-  return [...result, property("CPUQuotaPerSecUSec", "t", rounded)];
+  return [...result, property("CPUQuotaPerSecUSec", "t", quotaPerSecond(quota, period) ?? INFINITY)];
 }
 
 function cpuset(cpu: Resources["cpu"], { version, cgroups }: SystemdFacts): Property[] {

@@ -6,6 +6,7 @@
 import { AT, AT_FDCWD } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import type { CgroupDirectory } from "../../cgroup/paths.ts";
+import { withWholePercents } from "../../cgroup/quota.ts";
 import type { CgroupWrite } from "../../cgroup/writes.ts";
 import { type Lane, size, slot, type SyscallOptions, text, words } from "../builder.ts";
 import { joinsWithUserNamespace, type Recipe } from "../recipe.ts";
@@ -33,8 +34,9 @@ export type MadeFlag = (directory: CgroupDirectory) => Ref;
  * @param enter adds steps for when the directories are there, and not yet their limits
  */
 export function makeCgroups(recipe: Recipe, enter: () => void = () => {}): void {
-  const { host, facts: { cgroups: { version } }, request: { cgroups } } = recipe;
-  const resources = recipe.spec.linux?.resources ?? {};
+  const { host, facts: { cgroups: { version } }, request: { cgroups, systemd } } = recipe;
+  const { resources: asked = {} } = recipe.spec.linux ?? {};
+  const resources = systemd === undefined ? asked : withWholePercents(asked);
   // Disabled, or a host without any.
   if (cgroups.length === 0 && version !== "none") return;
   const made = makeDirectories(host, cgroups);

@@ -1,5 +1,6 @@
 /** What is said to systemd: D-Bus messages, names of units, properties. */
 import assert from "node:assert/strict";
+import { withWholePercents } from "../../../src/cgroup/quota.ts";
 import { socketPath } from "../../../src/cgroup/systemd/bus.ts";
 import {
   callMessage,
@@ -177,6 +178,15 @@ test("unlimited is systemd's infinity, an odd quota is rounded up to a percent, 
     CPUQuotaPeriodUSec: 1000n,
     CPUQuotaPerSecUSec: infinity,
   });
+});
+
+test("the quota that is written is the one that systemd would write", [], () => {
+  const whole = (cpu: Resources["cpu"]) => withWholePercents({ cpu }).cpu;
+  assert.deepEqual(whole({ quota: 500000, period: 900000 }), { quota: 504000n, period: 900000 });
+  assert.deepEqual(whole({ quota: 1001 }), { quota: 2000n });
+  for (const cpu of [{ quota: 20000, period: 50000 }, { quota: -1 }, { period: 1000 }, {}]) {
+    assert.equal(whole(cpu), cpu);
+  }
 });
 
 test("old systemds are asked only for what they know; v1 has other names", [], () => {

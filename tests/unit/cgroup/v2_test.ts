@@ -33,6 +33,7 @@ test("an idle cgroup has no weight, and who asks for both is told", [], () => {
       /^unable to apply both cpu\.weight and cpu\.idle.*\[\/linux\/resources\//,
     );
   }
+  assert.deepEqual(lines({ cpu: { shares: 512 }, unified: { "cpu.idle": "1" } }), ["cpu.idle=1"]);
   assert.deepEqual(lines({ cpu: { idle: 0, shares: 512 } }), ["cpu.idle=0", "cpu.weight=59"]);
   assert.deepEqual(idleConflicts({ cpu: { idle: 0, shares: 512 }, unified: { "cpu.weight": "8" } }), []);
 });
