@@ -288,3 +288,25 @@ test("pages go to a page server; images that are not whole bring nothing back, a
   for (const line of own.filter((line) => !line.includes("misc"))) assert.match(line, /-other$/);
   await box.ok(["delete", "--force", box.id]);
 });
+
+test("runc's containers are saved, and either restores the other's images", [...NEEDS, "command:runc"], async () => {
+  await using box = await Box.create({
+    script: "exec sleep 1000 </dev/null >/dev/null 2>&1",
+    config: (c: Config) => c.mounts.push({ destination: "/srv", type: "bind", source: "seen", options: ["rbind"] }),
+  });
+  await Deno.mkdir(`${box.directory}/seen`);
+  const succeeds = async (result: Promise<{ status: number; stderr: string }>) => {
+    const { status, stderr } = await result;
+    assert.equal(status, 0, stderr);
+  };
+  const runc = (...args: string[]) => succeeds(box.other("runc", args));
+  await runc("run", "--detach", box.id);
+  await succeeds(box.other(RUNK, ["checkpoint", "--image-path", "ours", box.id]));
+  assert.equal((await box.other("runc", ["state", box.id])).status, 1);
+  await runc("restore", "--detach", "--image-path", "ours", box.id);
+  await runc("checkpoint", "--image-path", "theirs", box.id);
+  await box.ok(["restore", "--detach", "--image-path", "theirs", box.id]);
+  await box.ok(["exec", box.id, "ls", "/srv"]);
+  assert.equal((await box.state()).status, "running");
+  await box.ok(["delete", "--force", box.id]);
+});
