@@ -70,6 +70,7 @@ const GUESTS: readonly Guest[] = [
       "tests/vm/apparmor_test.ts",
       "tests/vm/rootless_test.ts",
       "tests/vm/clients_test.ts",
+      "tests/vm/cri_test.ts",
       "tests/vm/units_test.ts",
       "tests/vm/checkpoint_systemd_test.ts",
       "tests/vm/subgroups_test.ts",
