@@ -99,6 +99,8 @@ function blur(text: string, side: Side, { blur = [] }: Step): string {
     [/\r|\^@/g, ""],
     // Podman passes on a signal that timeout(1) sends, when there is no one for it any more.
     [/.*msg="forwarding signal .*\n/g, ""],
+    // Docker's client may notice that it waits for a container that was never made.
+    [/.*msg="error waiting for container: .*\n/g, ""],
     [/time="[^"]*"/g, "time=..."],
     [/\b[0-9a-f]{64}\b/g, "<id>"],
     [/\b[0-9a-f]{12}\b/g, "<id>"],
