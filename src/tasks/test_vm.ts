@@ -87,7 +87,7 @@ const GUESTS: readonly Guest[] = [
 const [BUNDLE, EXECUTABLE] = ["dist/runk.js", "dist/runk"];
 
 /** Seconds for a machine to come up, run its tests and go down, on a slow host without KVM. */
-const DEADLINE = { core: 900, all: 1200, named: 3600 };
+const DEADLINE = { core: 1200, all: 1200, named: 3600 };
 
 async function main(): Promise<number> {
   const { isCore, filter, guests, files } = options([...Deno.args]);
