@@ -18,6 +18,7 @@ import { carryOut } from "../init/carry_out.ts";
 import type { EventHandlers } from "../init/drive.ts";
 import { CRIU_FD, CRIU_SOCKET } from "../plan/criu.ts";
 import type { Plan } from "../plan/types.ts";
+import { pathOf } from "./interpret.ts";
 import type { Runtime } from "./runtime.ts";
 
 export type { Notice, Options, Version };
@@ -45,13 +46,9 @@ export interface Criu {
   end(): Promise<Ended | undefined>;
 }
 
-/** conmon's environment has none. */
-const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /** @throws {RunkError} in the words of Go's exec, with the cure */
 export function findCriu(environment: readonly string[]): string {
-  const path = environment.find((entry) => entry.startsWith("PATH="))?.slice("PATH=".length) ?? DEFAULT_PATH;
-  const program = path.split(":").filter((directory) => directory.startsWith("/"))
+  const program = pathOf(environment).split(":").filter((directory) => directory.startsWith("/"))
     .map((directory) => `${directory}/criu`).find(isExecutable);
   if (program !== undefined) return program;
   throw new RunkError(

@@ -74,7 +74,7 @@ const NULL = "/dev/null";
 /** What to leave out of images. @param pid of the container's first process: paths are what they are in its root */
 export function mountsToLeaveOut({ binds, masked, devices }: Outside, pid: number): ExternalMount[] {
   using root = openDirectory(`/proc/${pid}/root`);
-  const binds_ = [...binds.map(({ destination }) => destination), ...devices].map((path) => {
+  const mounts = [...binds.map(({ destination }) => destination), ...devices].map((path) => {
     const key = resolved(root, "", path);
     return { key, val: key };
   });
@@ -82,7 +82,7 @@ export function mountsToLeaveOut({ binds, masked, devices }: Outside, pid: numbe
     key: resolved(root, "", path),
     val: NULL,
   }));
-  return [...binds_, ...files];
+  return [...mounts, ...files];
 }
 
 /** What to mount for images that left it out. @param rootfs absolute path */

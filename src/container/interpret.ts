@@ -160,8 +160,9 @@ function withSeccompReceiver(spec: Spec, listenerPath: string): Spec {
   return { ...spec, linux: { ...linux, seccomp: { ...linux.seccomp, listenerPath } } };
 }
 
-const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
+/** conmon's environment has none. */
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** The caller's PATH. */
-const pathOf = (environment: readonly string[]): string =>
+export const pathOf = (environment: readonly string[]): string =>
   environment.find((entry) => entry.startsWith("PATH="))?.slice("PATH=".length) ?? DEFAULT_PATH;
