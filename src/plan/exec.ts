@@ -2,7 +2,7 @@
  * The recipe for a process in a container that exists: what create.ts does for the first process, without making
  * anything. Nothing inside is trusted: no path is looked up and no program started before the process is confined.
  */
-import { CLONE, NAMESPACES, type NamespaceType } from "../abi/flags.ts";
+import { NAMESPACES, type NamespaceType } from "../abi/flags.ts";
 import type { HostFacts } from "../host/facts.ts";
 import type { Linux, Process, Seccomp } from "../spec/schema.ts";
 import { type Lane, PlanBuilder, slot } from "./builder.ts";
@@ -88,17 +88,13 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   cleanSlate(host, facts, 3 + request.preserveFds);
   requireSelinux(host, process.selinuxLabel, "/process/selinuxLabel");
   setAffinity(host, process, "initial");
-  makeProcess(lanes, request, facts);
+  makeProcess(lanes, process, request);
   setLimits({ b, host, facts }, process);
   joinGroups(host, request.resctrlFiles);
 
-  hideFromContainer(box); // it is in the container's pid namespace already (CVE-2016-9962)
   joinCgroups(box, entranceOf(request));
   if (hasAffinity(process)) setAffinity(box, process, "final");
   else resetAffinity(box);
-  setExecLabels(box, "/proc", process); // this /proc is still the caller's
-  labelKeys(box, process);
-  joinNamespaces(box, namespacesLeft(request, facts), request.keepsGroups);
   joinKeyring({ box, request, namespaces });
   connectStdio(box, request.stdio, process, "nothing");
   setUmask(box, process);
@@ -125,54 +121,48 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
 const entranceOf = ({ tasksFiles, unifiedCgroup }: ExecRequest) => ({ files: tasksFiles, unified: unifiedCgroup });
 
 /**
- * An ordinary user has rights over the container's namespaces only from within its user namespace, and the pid namespace
- * must be joined before the clone: a helper goes ahead.
+ * The process is seen in the container's pid namespace from its first moment on. By then it has to have joined everything
+ * else: to whoever may trace it there (CAP_SYS_PTRACE), it would be a way to the host's files (/proc/PID/root). So a helper
+ * goes ahead, and clones it from inside.
  */
-const needsJoiner = ({ namespaces }: ExecRequest, { uid }: HostFacts) =>
-  uid !== 0 && namespaces.includes("user") && namespaces.includes("pid");
+const needsJoiner = ({ namespaces }: ExecRequest) => namespaces.includes("pid");
 
-function makeProcess(lanes: Lanes, request: ExecRequest, facts: HostFacts): void {
-  const { b, host } = lanes;
+function makeProcess(lanes: Lanes, process: Process, request: ExecRequest): void {
+  const { b, host, box } = lanes;
   openCgroups(host, entranceOf(request));
   makeMeetingPlace(lanes);
   const cgroup = request.unifiedCgroup === undefined ? undefined : UNIFIED;
-  const options = { flags: 0, cgroup, why: "make the process" };
-  if (needsJoiner(request, facts)) {
-    const joiner = startJoiner(lanes);
-    joiner.task("join the container's user namespace, and its pid namespace for children");
-    joiner.sys("setns", [slot("init"), CLONE.NEWUSER + CLONE.NEWPID]);
-    becomeRoot(joiner, request.keepsGroups);
-    cloneProcess(lanes, joiner, options);
+  const why = "make the process";
+  if (needsJoiner(request)) {
+    const joiner = startJoiner(lanes, { cgroup, error: `cannot ${why}` });
+    enter(joiner, process, request);
+    cloneProcess(lanes, joiner, { flags: 0, cgroup: undefined, why });
     endJoiner(lanes, joiner);
   } else {
-    if (request.namespaces.includes("pid")) {
-      host.task("join the container's pid namespace, for children").sys("setns", [slot("init"), CLONE.NEWPID]);
-    }
-    cloneProcess(lanes, host, options);
+    cloneProcess(lanes, host, { flags: 0, cgroup, why });
     host.load("pidfd", 4, b.buffer("pidfd", 8));
     keepOwnEnd(host);
   }
   ownProcess(lanes);
   beginContainerLane(lanes, request.program);
   // Its first word must not come before the helper's last.
-  if (needsJoiner(request, facts)) meet(lanes, "host", "the host lane knows the process");
+  if (needsJoiner(request)) meet(lanes, "host", "the host lane knows the process");
+  else enter(box, process, request);
 }
 
-/** What the process has still to join itself. */
-const namespacesLeft = (request: ExecRequest, facts: HostFacts): readonly NamespaceType[] =>
-  request.namespaces.filter((type) => type !== "pid" && !(type === "user" && needsJoiner(request, facts)));
-
-/** All at once: the kernel takes the user namespace first and either joins everything or nothing. */
-function joinNamespaces(box: Lane, types: readonly NamespaceType[], keepsGroups?: boolean): void {
-  const flags = types.reduce((sum, type) => sum + NAMESPACES[type].flag, 0);
+/** Joins the namespaces: all at once; the kernel takes the user namespace first and either joins everything or nothing. */
+function enter(lane: Lane, process: Process, { namespaces, keepsGroups }: ExecRequest): void {
+  hideFromContainer(lane); // a user namespace's root may trace who is in it
+  setExecLabels(lane, "/proc", process); // this /proc is still the caller's
+  labelKeys(lane, process);
+  const flags = namespaces.reduce((sum, type) => sum + NAMESPACES[type].flag, 0);
   if (flags !== 0) {
-    box.task(`join the container's namespaces: ${types.join(", ")}`, {
+    lane.task(`join the container's namespaces: ${namespaces.join(", ")}`, {
       error: "cannot join the container's namespaces",
     });
-    box.sys("setns", [slot("init"), flags]);
+    lane.sys("setns", [slot("init"), flags]);
   }
-  if (!types.includes("user")) return;
-  becomeRoot(box, keepsGroups);
+  if (namespaces.includes("user")) becomeRoot(lane, keepsGroups);
 }
 
 /** Both lanes: limits, then the pid file, then the process may go on. */

@@ -1,6 +1,7 @@
 /** Containers of an ordinary user: a real one, with ids in /etc/subuid. */
 import assert from "node:assert/strict";
 import { newId } from "../support/box.ts";
+import { lookThroughRoots } from "../support/spy.ts";
 import { exists, test, until } from "../support/test.ts";
 import { User } from "../support/user.ts";
 
@@ -38,6 +39,23 @@ test(
     );
     await user.ok(["delete", user.id]);
     assert.equal((await user.ok(["list", "-q"])).stdout, "");
+  },
+);
+
+test(
+  "a process that enters a user's container is no way to the user's files, not even for those who may trace it",
+  NEEDS,
+  async () => {
+    await using user = await User.create();
+    await Deno.writeTextFile(`${user.directory}/secret`, "of the user\n");
+    await user.write("", (config) => {
+      config.root.readonly = false;
+      for (const set of ["bounding", "effective", "permitted"]) config.process.capabilities[set].push("CAP_SYS_PTRACE");
+      config.process.args = lookThroughRoots(`${user.directory}/secret`);
+    });
+    await user.ok(["run", "--detach", user.id]);
+    for (let i = 0; i < 20; i++) await user.ok(["exec", user.id, "true"]);
+    assert.ok(!exists(`${user.directory}/rootfs/found`), "found through a process on its way in");
   },
 );
 

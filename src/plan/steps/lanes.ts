@@ -51,11 +51,21 @@ export function cloneProcess({ b, box }: Lanes, lane: Lane, { flags, cgroup, why
 /**
  * A process between host and container: joins namespaces in which the host lane has nothing to do, and clones the
  * container's process from there. Its lane is what the caller makes of it, up to cloneProcess; then comes endJoiner.
+ * @param cgroup slot with the unified cgroup's directory that it is born in, and what it clones, too
  */
-export function startJoiner({ b, host }: Lanes, path?: string): Lane {
+export function startJoiner(
+  { b, host }: Lanes,
+  { cgroup, path, error }: { readonly cgroup?: string | undefined; readonly path?: string; readonly error?: string } =
+    {},
+): Lane {
   const joiner = b.section("joiner", "joiner starts");
-  const args = b.buffer("joiner args", CLONE_ARGS_SIZE, { words: [CLONE.PARENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] });
-  host.task("make a helper that joins the namespaces first", path === undefined ? {} : { path });
+  const flags = CLONE.PARENT + (cgroup === undefined ? 0 : CLONE.INTO_CGROUP);
+  const args = b.buffer("joiner args", CLONE_ARGS_SIZE, { words: [flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] });
+  host.task("make a helper that joins the namespaces first", {
+    ...(path === undefined ? {} : { path }),
+    ...(error === undefined ? {} : { error }),
+  });
+  if (cgroup !== undefined) host.store(4, slot(cgroup), args, CLONE_ARGS_CGROUP);
   host.sys("clone3", [args, CLONE_ARGS_SIZE], { out: "joiner" });
   host.jump("joiner starts", { left: slot("joiner"), is: "==", right: 0 });
   return joiner;

@@ -7,6 +7,7 @@ import { E } from "../../abi/errno.ts";
 import { type Lane, size, slot, text } from "../builder.ts";
 import { isNew, joinsWithUserNamespace, type Recipe } from "../recipe.ts";
 import { entrance, UNIFIED } from "./cgroups.ts";
+import { hideFromContainer } from "./credentials.ts";
 import { becomeRoot } from "./id_maps.ts";
 import {
   beginContainerLane,
@@ -109,7 +110,10 @@ function restoreChildren(recipe: Recipe): void {
 
 /** As startJoiner, with the namespaces of config.json that are joined by path. */
 function addJoiner(recipe: Recipe): Lane {
-  const joiner = startJoiner(recipe, "/linux/namespaces");
+  const joiner = startJoiner(recipe, { path: "/linux/namespaces" });
+  // Who is root of that user namespace could trace this process, and what it clones. (Of a new one, an ordinary user could
+  // not write the id maps then.)
+  if (!isNew(recipe, "user")) hideFromContainer(joiner);
   joinInOrder(recipe, joiner);
   return joiner;
 }
