@@ -17,6 +17,7 @@ export interface DeviceRule {
 }
 
 const ALL = -1;
+const NUMBER_MAX = 2n ** 32n - 1n;
 const allowed = (type: "b" | "c", major: number, minor: number, access = "rwm"): DeviceRule => ({
   allow: true,
   type,
@@ -42,7 +43,7 @@ export const DEFAULT_RULES: readonly DeviceRule[] = [
 
 /**
  * The rules in the order in which they apply.
- * @throws {RunkError} naming the config path for a rule without access or of an unknown type
+ * @throws {RunkError} naming the config path for a rule without access, of an unknown type or number
  */
 export function deviceRules(resources: Resources | undefined): DeviceRule[] {
   const own = (resources?.devices ?? []).map((device, i): DeviceRule => {
@@ -57,16 +58,23 @@ export function deviceRules(resources: Resources | undefined): DeviceRule[] {
     if (access === "") {
       throw new RunkError(`${path}/access: expected letters of "rwm", got ${JSON.stringify(device.access)}`);
     }
+    const [major, minor] = (["major", "minor"] as const).map((key) => numberOf(device[key], `${path}/${key}`));
     return {
       allow: device.allow ?? false,
       type,
-      major: device.major ?? ALL,
-      minor: device.minor ?? ALL,
+      major: major!,
+      minor: minor!,
       access,
       path,
     };
   });
   return [...own, ...DEFAULT_RULES];
+}
+
+/** The kernel has 32 bits for it: of a larger one, an eBPF program would see another device's. */
+function numberOf(value: number | bigint = ALL, path: string): number | bigint {
+  if (BigInt(value) >= BigInt(ALL) && BigInt(value) <= NUMBER_MAX) return value;
+  throw new RunkError(`${path}: ${value} is no number of a device: -1 to ${NUMBER_MAX} is expected`);
 }
 
 /** What rules come to: everything but the exceptions, or nothing but them. */

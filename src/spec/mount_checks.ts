@@ -95,12 +95,17 @@ function checkRanges(list: IdMappings, path: string): void {
   });
 }
 
+/** To the kernel it means that the owner stays. */
+const NO_ID = 0xffffffff;
 const [MAJOR_MAX, MINOR_MAX] = [0xfff, 0xfffff];
 
 /** @throws {RunkError} for the first device node that is wrong, naming its place */
 export function checkDevices(spec: Spec): void {
-  spec.linux?.devices?.forEach(({ path, type, major = 0, minor = 0 }, i) => {
+  spec.linux?.devices?.forEach(({ path, type, major = 0, minor = 0, uid, gid }, i) => {
     const at = `/linux/devices/${i}`;
+    for (const [key, id] of [["uid", uid], ["gid", gid]] as const) {
+      if (id === NO_ID) wrong(`${id} is no id that a device node could have`, `${at}/${key}`);
+    }
     if (!["c", "u", "b", "p"].includes(type)) wrong(`invalid device type ${JSON.stringify(type)}`, `${at}/type`);
     if (!path.startsWith("/")) wrong(`device path ${JSON.stringify(path)} is not absolute`, `${at}/path`);
     if (cleanPath(path) === "/") wrong(`device path ${JSON.stringify(path)} is the root`, `${at}/path`);

@@ -18,6 +18,8 @@ import { parseIdList } from "./id_list.ts";
 import type { Linux, Process } from "./schema.ts";
 import { checkTexts } from "./text_checks.ts";
 
+/** (uid_t) -1 */
+const NO_ID = 0xffffffff;
 const UMASK_MAX = 0o777;
 const OOM_SCORE_MAX = 1000;
 const WINDOW_MAX = 0xffff;
@@ -38,6 +40,7 @@ export function checkProcess(process: Process | undefined, warn: Warn): asserts 
   if (!cwd!.startsWith("/")) wrong("Cwd must be an absolute path", "/process/cwd");
   if (args === undefined || args.length === 0) return wrong("args must not be empty", "/process/args");
   checkTexts(process, "/process");
+  checkIds(user ?? {});
   if (user?.umask !== undefined && user.umask > UMASK_MAX) {
     wrong(`the umask ${user.umask} is more than 0777 (${UMASK_MAX})`, "/process/user/umask");
   }
@@ -50,6 +53,19 @@ export function checkProcess(process: Process | undefined, warn: Warn): asserts 
   checkScheduler(process);
   checkIoPriority(process);
   checkAffinity(process);
+}
+
+/** To the kernel, the highest number of all means "as it is": such a process would stay root. runc's words. */
+function checkIds({ uid, gid, additionalGids = [] }: NonNullable<Process["user"]>): void {
+  const all = [
+    ["uid", uid],
+    ["gid", gid],
+    ...additionalGids.map((id, i) => [`additionalGids/${i}`, id] as const),
+  ] as const;
+  const [place] = all.find(([, id]) => id === NO_ID) ?? [];
+  if (place !== undefined) {
+    wrong(`unable to setup user: uids and gids must be in range 0-${NO_ID - 1}`, `/process/user/${place}`);
+  }
 }
 
 /** Without a terminal the size means nothing, and the specification wants it ignored. */
@@ -144,7 +160,7 @@ function checkIoPriority({ ioPriority }: Process): void {
 
 function checkAffinity({ execCPUAffinity }: Process): void {
   for (const [key, name] of [["initial", "Initial"], ["final", "Final"]] as const) {
-    checkIds(execCPUAffinity?.[key], `bad CPUAffinity.${name}`, `/process/execCPUAffinity/${key}`);
+    checkIdList(execCPUAffinity?.[key], `bad CPUAffinity.${name}`, `/process/execCPUAffinity/${key}`);
   }
 }
 
@@ -179,7 +195,7 @@ function checkMemoryPolicy({ mode = "", nodes = "", flags = [] }: NonNullable<Li
   if (flags.includes("MPOL_F_STATIC_NODES") && flags.includes("MPOL_F_RELATIVE_NODES")) {
     wrong("a memory policy's nodes cannot be both static and relative", `${at}/flags`);
   }
-  const count = checkIds(nodes, `invalid memory policy nodes ${JSON.stringify(nodes)}`, `${at}/nodes`);
+  const count = checkIdList(nodes, `invalid memory policy nodes ${JSON.stringify(nodes)}`, `${at}/nodes`);
   if ((mode === "MPOL_DEFAULT" || mode === "MPOL_LOCAL") && count !== 0) {
     wrong(`memory policy mode requires 0 nodes but got ${count}`, `${at}/nodes`);
   }
@@ -189,7 +205,7 @@ function checkMemoryPolicy({ mode = "", nodes = "", flags = [] }: NonNullable<Li
 }
 
 /** How many numbers a list names. */
-function checkIds(list: string | undefined, what: string, path: string): number {
+function checkIdList(list: string | undefined, what: string, path: string): number {
   try {
     return parseIdList(list ?? "").length;
   } catch (error) {

@@ -108,6 +108,8 @@ refuses("a wrong type is named with its path, however deep", {
   "a number among args": [(c) => c.process.args = ["sh", 7], /\/process\/args\/1/],
   "text for a uid": [(c) => c.process.user = { uid: "root", gid: 0 }, /\/process\/user\/uid/],
   "a negative uid": [(c) => c.process.user = { uid: -1, gid: 0 }, /\/process\/user\/uid/],
+  "the uid that would leave it root": [(c) => c.process.user = { uid: 0xffffffff, gid: 0 }, /\/process\/user\/uid/],
+  "the gid that would leave it root's": [(c) => c.process.user = { uid: 0, gid: 0xffffffff }, /\/process\/user\/gid/],
   "a fraction for a gid": [(c) => c.process.user = { uid: 0, gid: 1.5 }, /\/process\/user\/gid/],
   "a list for root": [(c) => c.root = [], /\/root/],
   "text for mounts": [(c) => c.mounts = "none", /\/mounts/],

@@ -84,6 +84,8 @@ const LINUX: readonly [linux: Partial<Linux>, path: string, words: RegExp][] = [
   [{ devices: [device, { ...device, path: "dev/x" }] }, "/linux/devices/1/path", /is not absolute/],
   [{ devices: [{ ...device, path: "/dev/x\0y" }] }, "/linux/devices/0/path", /nul byte/],
   [{ devices: [{ ...device, path: "/dev/.." }] }, "/linux/devices/0/path", /is the root/],
+  [{ devices: [{ ...device, uid: 0xffffffff }] }, "/linux/devices/0/uid", /^4294967295 is no id/],
+  [{ devices: [{ ...device, gid: 0xffffffff }] }, "/linux/devices/0/gid", /^4294967295 is no id/],
   [{ devices: [{ ...device, major: -1 }] }, "/linux/devices/0/major", /-1 is no major number.*0 to 4095/],
   [{ devices: [{ ...device, major: 4096 }] }, "/linux/devices/0/major", /4096 is no major number/],
   [{ devices: [{ ...device, minor: 2 ** 20 }] }, "/linux/devices/0/minor", /1048576 is no minor number/],
