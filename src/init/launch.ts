@@ -44,7 +44,8 @@ function spawnOnce(executable: Fd, argv: readonly string[]): number {
 
 /** For machines with vm.memfd_noexec=2 or a security module that forbids it: a read-only file without a name. */
 function spawnFromFile(image: Uint8Array, argv: readonly string[], directory: string, memoryError: SysError): number {
-  const path = `${directory}/init`;
+  // Others may be starting theirs from this directory, too.
+  const path = `${directory}/.init-${crypto.randomUUID()}`;
   const flags = O[arch];
   try {
     using writer = new Fd(

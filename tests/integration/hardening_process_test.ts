@@ -3,7 +3,7 @@
  * when the defence that it names is taken out of the sources (tried, one by one).
  */
 import assert from "node:assert/strict";
-import { Box, RUNK } from "../support/box.ts";
+import { Box, type Config, RUNK } from "../support/box.ts";
 import { run } from "../support/runk.ts";
 import { quote, sh } from "../support/shell.ts";
 import { lookIntoMemory, lookThroughRoots } from "../support/spy.ts";
@@ -57,6 +57,25 @@ test("a program that is /proc/self/exe is nothing that can be run (CVE-2019-5736
     assert.equal(entered.status, 255);
     assert.match(entered.stderr, /permission denied/);
   }
+});
+
+test("a process that waits at the start gate holds nothing of the host's but the gate", ROOT, async () => {
+  await using box = await Box.create();
+  await using other = await Box.create({ script: "sleep 1000" });
+  await other.ok(["run", "-d", other.id]);
+  const { pid } = await other.state();
+  await box.write((c) => {
+    c.process.terminal = false;
+    c.linux.namespaces.find(({ type }: Config) => type === "pid").path = `/proc/${pid}/ns/pid`;
+    c.linux.namespaces.push({ type: "time" });
+  });
+  await box.ok(["create", box.id]);
+  const waiting = (await box.state()).pid;
+  const held = [...Deno.readDirSync(`/proc/${waiting}/fd`)].filter(({ name }) => Number(name) > 2)
+    .map(({ name }) => Deno.readLinkSync(`/proc/${waiting}/fd/${name}`));
+  // The container's own root and procfs.
+  assert.deepEqual(held.filter((place) => place !== "/"), [`${box.root}/${box.id}/exec.fifo`]);
+  await box.ok(["delete", "-f", box.id]);
 });
 
 test(

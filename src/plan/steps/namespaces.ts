@@ -62,6 +62,7 @@ export function cloneContainer(recipe: Recipe): void {
   if (cgroup !== undefined) host.close(cgroup);
   restoreChildren(recipe);
   beginContainerLane(recipe, request.program);
+  forgetHosts(recipe);
   if (needsJoiner) meet(recipe, "host", "the host lane knows the process");
 }
 
@@ -71,9 +72,8 @@ export function cloneContainer(recipe: Recipe): void {
  */
 function prepareChildren(recipe: Recipe): void {
   const { b, host, spec, namespaces } = recipe;
-  const pid = namespaces.get("pid");
-  if (pid?.path !== undefined && !joinsWithUserNamespace(recipe)) {
-    host.task("join the pid namespace, for children", { path: pid.configPath });
+  if (joinsPid(recipe)) {
+    host.task("join the pid namespace, for children", { path: namespaces.get("pid")!.configPath });
     host.sys("openat", [AT_FDCWD, text("/proc/self/ns/pid"), b.O.CLOEXEC], { out: "own pid namespace" });
     host.sys("setns", [slot(joined("pid")), CLONE.NEWPID]);
   }
@@ -95,10 +95,13 @@ function prepareChildren(recipe: Recipe): void {
   host.close("offsets");
 }
 
+const joinsPid = (recipe: Recipe): boolean =>
+  recipe.namespaces.get("pid")?.path !== undefined && !joinsWithUserNamespace(recipe);
+
 /** Host lane: hooks that it starts later must not land in the container's namespaces. */
 function restoreChildren(recipe: Recipe): void {
   const { host, namespaces } = recipe;
-  if (namespaces.get("pid")?.path !== undefined && !joinsWithUserNamespace(recipe)) {
+  if (joinsPid(recipe)) {
     host.task("leave the container's pid namespace again").sys("setns", [slot("own pid namespace"), CLONE.NEWPID]);
     host.close("own pid namespace");
   }
@@ -106,6 +109,12 @@ function restoreChildren(recipe: Recipe): void {
     host.task("leave the container's time namespace again").sys("setns", [slot("own time namespace"), CLONE.NEWTIME]);
     host.close("own time namespace");
   }
+}
+
+/** Container lane: the process may wait at its gate for long, and is to hold nothing of the host's there. */
+function forgetHosts(recipe: Recipe): void {
+  const held = [joinsPid(recipe) ? "own pid namespace" : "", recipe.namespaces.has("time") ? "own time namespace" : ""];
+  recipe.box.task("keep no namespace of the host's").close(...held.filter((name) => name !== ""));
 }
 
 /** As startJoiner, with the namespaces of config.json that are joined by path. */
