@@ -11,7 +11,7 @@ import { Memory } from "../../ffi/memory.ts";
 import { probeHost } from "../host/probe.ts";
 import { CRIU_FD, criuInput, planCriu } from "../plan/criu.ts";
 import { cleanPath } from "../spec/clean_path.ts";
-import { label, type StateRecord } from "../state/record.ts";
+import { bundleOf, label, type StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
 import {
   commonOptions,
@@ -200,7 +200,7 @@ async function outside({ root }: Runtime, record: StateRecord): Promise<Outside>
   if (record.runk === undefined) return outsideOfRecord(record.config, cgroups, paths);
   const { withNotifyDirectory } = await import("./service_manager.ts");
   const spec = withNotifyDirectory((await specOf(record))(), store.directoryOf(root, record.id));
-  return outsideOf(spec, label(record, "bundle") ?? "", cgroups, paths);
+  return outsideOf(spec, bundleOf(record), cgroups, paths);
 }
 
 /** What standard input, output and error were: pipes are given to the restored container by these names. */

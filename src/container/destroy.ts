@@ -1,6 +1,6 @@
 /** Removes what a container whose first process has ended leaves behind. */
 import { killAll } from "../cgroup/processes.ts";
-import { annotations, hasPrivateNamespace, label, type RareRecord, type StateRecord } from "../state/record.ts";
+import { annotations, bundleOf, hasPrivateNamespace, type RareRecord, type StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
 import { removeContainerCgroups } from "./remove_cgroups.ts";
 import type { Runtime } from "./runtime.ts";
@@ -18,7 +18,7 @@ export async function destroy(runtime: Runtime, record: StateRecord): Promise<vo
   await runHostHooks(runtime, "poststop", hooks, {
     id: record.id,
     status: "stopped",
-    bundle: label(record, "bundle") ?? "",
+    bundle: bundleOf(record),
     annotations: annotations(record),
   });
 }

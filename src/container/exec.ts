@@ -13,7 +13,7 @@ import { PIDFD_SOCKET, type Stdio } from "../plan/recipe.ts";
 import { attend, catchSignals } from "../process/attend.ts";
 import { type ForegroundIo, pipes } from "../process/stdio.ts";
 import type { Process, Seccomp, Spec } from "../spec/schema.ts";
-import { annotations, label, type StateRecord } from "../state/record.ts";
+import { annotations, bundleOf, label, type StateRecord } from "../state/record.ts";
 import { loadProfile } from "../state/load.ts";
 import { completedProcess, type Inherited, inherited } from "./exec_process.ts";
 import { detachedStdio } from "./run.ts";
@@ -236,7 +236,7 @@ const confinedRequest = (seccomp: Seccomp, record: StateRecord): Pick<ExecReques
   seccomp,
   ...(seccomp.listenerPath === undefined ? {} : {
     container: {
-      bundle: label(record, "bundle") ?? "",
+      bundle: bundleOf(record),
       annotations: annotations(record),
       pid: String(record.init_process_pid),
     },

@@ -15,7 +15,7 @@ import { parseMountOptions } from "../spec/mount_options.ts";
 import { MS } from "../abi/flags.ts";
 import type { IdMappings, Mount, Spec } from "../spec/schema.ts";
 import { checkTexts } from "../spec/text_checks.ts";
-import { annotations, label, type StateRecord } from "../state/record.ts";
+import { annotations, bundleOf, type StateRecord } from "../state/record.ts";
 import { withContainer } from "./find.ts";
 import { NOT_RUNNING } from "./kill.ts";
 import { namespacesToJoin } from "./namespaces.ts";
@@ -95,7 +95,7 @@ function checkAddable({ type, source = "", options }: Mount, index: number): voi
 }
 
 function requestOf(record: StateRecord): MountsRequest {
-  const bundle = label(record, "bundle") ?? "";
+  const bundle = bundleOf(record);
   return {
     id: record.id,
     bundle,

@@ -6,7 +6,7 @@ import { cstring, Memory } from "../../ffi/memory.ts";
 import { AT_FDCWD } from "../abi/flags.ts";
 import { O } from "../abi/arch.ts";
 import { RunkError } from "../errors.ts";
-import { annotations, label, type StateRecord } from "../state/record.ts";
+import { annotations, bundleOf, type StateRecord } from "../state/record.ts";
 import * as store from "../state/store.ts";
 import { withContainer } from "./find.ts";
 import { openInit } from "./open_init.ts";
@@ -77,7 +77,7 @@ export async function poststart(runtime: Runtime, record: StateRecord): Promise<
   const state = {
     id: record.id,
     status: "running",
-    bundle: label(record, "bundle") ?? "",
+    bundle: bundleOf(record),
     annotations: annotations(record),
   } as const;
   try {

@@ -2,7 +2,7 @@
 import { RunkError } from "../errors.ts";
 import { isAbsent, readIfThere } from "../files.ts";
 import { SortedMap } from "../spec/json.ts";
-import { annotations, label, type StateRecord } from "../state/record.ts";
+import { annotations, bundleOf, type StateRecord } from "../state/record.ts";
 import { type Status, statusOf } from "../state/status.ts";
 import { ids as idsBelow, load, owner } from "../state/load.ts";
 import { find } from "./find.ts";
@@ -35,7 +35,7 @@ function describe(record: StateRecord, status: Status, owner: string): Container
     id: record.id,
     pid: status === "stopped" ? 0 : record.init_process_pid,
     status,
-    bundle: label(record, "bundle") ?? "",
+    bundle: bundleOf(record),
     rootfs: record.config.rootfs,
     created: record.created,
     annotations: Object.keys(own).length === 0 ? undefined : new SortedMap(own),

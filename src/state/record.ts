@@ -150,11 +150,20 @@ export interface StateRecord extends Omit<RareRecord, "config"> {
   };
 }
 
-/** The value of the first label with this key: runc's rule. */
+/** The value of the first label with this key: runc's rule. Of the bundle's path, see bundleOf. */
 export function label(record: StateRecord, key: string): string | undefined {
   const prefix = key + "=";
   return record.config.labels?.find((label) => label.startsWith(prefix))?.slice(prefix.length);
 }
+
+const BUNDLE = "bundle=";
+
+/**
+ * The container's bundle. The runtime's own label comes last: an annotation of that name leads nowhere else (as one would
+ * lead runc's exec).
+ */
+export const bundleOf = ({ config: { labels } }: StateRecord): string =>
+  labels?.findLast((label) => label.startsWith(BUNDLE))?.slice(BUNDLE.length) ?? "";
 
 /** The annotations that the labels hold, without the bundle. */
 export function annotations(record: StateRecord): Record<string, string> {

@@ -184,3 +184,13 @@ test("cgroups below the container's are named plainly, and delegated on cgroup v
     await refused("delegate-cgroup", "own", /only a cgroup of cgroup v2 can be delegated \[config.json \/annotations/);
   }
 });
+
+test("an annotation by the name of a label of runk's own leads exec to no other bundle", ROOT, async () => {
+  await using box = await Box.create({
+    script: "sleep 1000",
+    config: (config) => config.annotations = { bundle: "/nonexistent", "bundle=/other": "x" },
+  });
+  await box.ok(["run", "--detach", box.id]);
+  assert.equal((await box.ok(["exec", box.id, "echo", "entered"])).stdout, "entered\n");
+  assert.equal((await box.state())["bundle"], await Deno.realPath(box.directory));
+});

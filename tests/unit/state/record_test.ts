@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { RunkError } from "../../../src/errors.ts";
 import {
   annotations,
+  bundleOf,
   hasPrivateNamespace,
   label,
   RECORD_VERSION,
@@ -119,7 +120,7 @@ test("of labels the first counts, and annotations are all but the bundle, whatev
   assert.equal(label(record, "a"), "1");
   assert.equal(label(record, "b"), "x=y");
   assert.equal(label(record, "empty"), "");
-  assert.equal(label(record, "bundle"), "/elsewhere", "an annotation of that name shadows the bundle, as with runc");
+  assert.equal(bundleOf(record), "/bundle", "an annotation of that name does not stand for the bundle");
   assert.equal(label(record, "none"), undefined);
   assert.deepEqual(Object.entries(annotations(record)), [
     ["a", "1"],
