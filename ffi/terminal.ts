@@ -18,7 +18,7 @@ const CS8 = 0o60;
 const [VTIME, VMIN] = [5, 6];
 
 /** Whether a descriptor is a terminal. */
-export const isTerminal = (fd: number): boolean => tryCall("ioctl", fd, IOCTL.TCGETS, new Memory(TERMIOS_SIZE)) === 0;
+const isTerminal = (fd: number): boolean => tryCall("ioctl", fd, IOCTL.TCGETS, new Memory(TERMIOS_SIZE)) === 0;
 
 /** A terminal's settings, changed until disposed of. */
 export class TerminalMode implements Disposable {

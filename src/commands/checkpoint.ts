@@ -53,7 +53,7 @@ EXAMPLE:
 const PORT_MAX = 65535;
 
 /** "10.0.0.1:2000", "[::1]:2000" */
-export function pageServer(text: string): CheckpointOptions["pageServer"] {
+function pageServer(text: string): CheckpointOptions["pageServer"] {
   if (text === "") return undefined;
   const [, bracketed, plain, port = ""] = /^(?:\[([^\]]+)\]|([^:[\]]+)):(.+)$/.exec(text) ?? [];
   const address = bracketed ?? plain;

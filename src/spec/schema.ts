@@ -226,7 +226,6 @@ export type Process = z.output<typeof processSchema>;
 export type Resources = z.output<typeof resourcesSchema>;
 export type Mount = z.output<typeof mount>;
 export type Hook = z.output<typeof hook>;
-export type Hooks = z.output<typeof hooks>;
 export type Linux = z.output<typeof linux>;
 export type Seccomp = z.output<typeof seccomp>;
 export type Capabilities = z.output<typeof capabilities>;

@@ -45,6 +45,28 @@ test("nothing is mounted on files of procfs, by any name (CVE-2019-19921)", ROOT
   }
 });
 
+test("what a volume has in it is not taken for procfs (CVE-2019-16884)", ROOT, async () => {
+  await using box = await Box.create({ script: "true" });
+  await Deno.mkdir(`${box.directory}/fake/self/attr`, { recursive: true });
+  await Deno.symlink("proc", `${box.rootfs}/data`);
+  const fake = (destination: string) => ({ destination, source: "fake", type: "none", options: ["bind"] });
+  // In the place of procfs, on it, and below it by an image's link.
+  const all: readonly (readonly [(c: Config) => void, RegExp])[] = [
+    [(c) => c.mounts[0] = fake("/proc"), /not of type proc/],
+    [(c) => c.mounts.push(fake("/proc")), /not of type proc/],
+    [(c) => c.mounts.push(fake("/data")), /inside \/proc/],
+  ];
+  for (const [change, words] of all) {
+    await box.write((c) => {
+      c.process.terminal = false;
+      change(c);
+    });
+    const { status, stderr } = await box.runk(["run", box.id]);
+    assert.equal(status, 1);
+    assert.match(stderr, words);
+  }
+});
+
 test(
   "what masks a file is the null device itself, not what the container calls so (CVE-2025-31133)",
   ROOT,

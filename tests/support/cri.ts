@@ -17,8 +17,6 @@ import { RUNTIME_SERVICE } from "./cri_messages.ts";
 export const MODE = { POD: 0, CONTAINER: 1, NODE: 2, TARGET: 3 } as const;
 /** CRI's states, in the order of their numbers. */
 export const CONTAINER_STATES = ["created", "running", "exited", "unknown"] as const;
-/** CRI's SecurityProfile.ProfileType. */
-export const PROFILE = { DEFAULT: 0, UNCONFINED: 1 } as const;
 
 const PATIENCE = 100_000;
 const ORIGIN = "http://localhost";

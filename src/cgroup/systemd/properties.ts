@@ -3,6 +3,7 @@
  * writes its own again whenever its configuration is loaded anew. Pure.
  * Source: systemd.resource-control(5), org.freedesktop.systemd1(5); runc for the conversions.
  */
+import { parseIdList } from "../../spec/id_list.ts";
 import type { Resources } from "../../spec/schema.ts";
 import { quotaPerSecond } from "../quota.ts";
 import { type DeviceAccess, deviceAccess, deviceRules } from "../devices.ts";
@@ -117,20 +118,26 @@ function cpuset(cpu: Resources["cpu"], { version, cgroups }: SystemdFacts): Prop
   const result: Property[] = [];
   if (cpu?.cpus) result.push(property("AllowedCPUs", "ay", bitMask(cpu.cpus)));
   if (cpu?.mems) result.push(property("AllowedMemoryNodes", "ay", bitMask(cpu.mems)));
-  return result;
+  return result.filter(([, { value }]) => (value as number[]).length > 0);
 }
 
-/** "0-2,8" -> [7, 1]: a bit for each number, the lowest first. */
+/** "0-2,8" -> [7, 1]: a bit for each number, the lowest first; none for a list that there cannot be. */
 export function bitMask(list: string): number[] {
   const bytes: number[] = [];
-  for (const range of list.split(",")) {
-    const [first, last = first] = range.trim().split("-").map(Number);
-    for (let i = first!; i <= last!; i++) {
-      while (bytes.length <= i >> 3) bytes.push(0);
-      bytes[i >> 3]! |= 1 << (i & 7);
-    }
+  for (const id of idsOf(list)) {
+    while (bytes.length <= id >> 3) bytes.push(0);
+    bytes[id >> 3]! |= 1 << (id & 7);
   }
   return bytes;
+}
+
+/** What the kernel will refuse is refused by the kernel, in its own words. */
+function idsOf(list: string): number[] {
+  try {
+    return parseIdList(list);
+  } catch {
+    return [];
+  }
 }
 
 /** Files of `unified` that systemd has a property for; the others it leaves alone. */

@@ -206,6 +206,8 @@ test("lists of CPUs are masks", [], () => {
   assert.deepEqual(bitMask("0"), [1]);
   assert.deepEqual(bitMask("0-2,8"), [7, 1]);
   assert.deepEqual(bitMask("15"), [0, 128]);
+  // As many as would fill all memory, and what is no list: the kernel says so.
+  for (const list of ["0-4294967295", "x", "3-1", ""]) assert.deepEqual(bitMask(list), [], list);
 });
 
 test("device rules are paths, groups of drivers and wildcards; what systemd has no words for is left out", [], () => {
