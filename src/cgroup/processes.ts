@@ -1,16 +1,43 @@
 /** The processes of a container's cgroups, sub-cgroups included: listing, killing, and removing the directories. */
 import { describeFileError, osErrorNumber, RunkError } from "../errors.ts";
+import { O } from "../abi/arch.ts";
 import { E } from "../abi/errno.ts";
+import { AT_FDCWD } from "../abi/flags.ts";
+import { call } from "../../ffi/call.ts";
+import { Fd } from "../../ffi/fd.ts";
+import { arch } from "../../ffi/libc.ts";
+import { cstring } from "../../ffi/memory.ts";
 import { exists, isAbsent, readIfThere } from "../files.ts";
 import { type CgroupPaths, processDirectory } from "./paths.ts";
 
 /** Pids of a directory's cgroup and of those below it; none when it does not exist. */
 export function pidsBelow(directory: string): number[] {
-  const own = readIfThere(`${directory}/cgroup.procs`, [E.OPNOTSUPP]);
+  using place = openIfLong(directory);
+  if (place === undefined) return [];
+  const own = readIfThere(`${place.path}/cgroup.procs`, [E.OPNOTSUPP]);
   // A threaded cgroup lists its threads alone.
-  const pids = own === undefined ? processesOf(readIfThere(`${directory}/cgroup.threads`) ?? "") : numbers(own);
-  for (const child of childrenOf(directory)) pids.push(...pidsBelow(`${directory}/${child}`));
+  const pids = own === undefined ? processesOf(readIfThere(`${place.path}/cgroup.threads`) ?? "") : numbers(own);
+  for (const child of childrenOf(place.path)) pids.push(...pidsBelow(`${place.path}/${child}`));
   return pids;
+}
+
+/** Longer paths leave no room for names below them: a path has 4096 bytes. */
+const LONG = 3000;
+
+/**
+ * A directory under a path that can be added to: whoever may make cgroups in a container can make them deeper than a path
+ * is long. Undefined when there is none.
+ */
+function openIfLong(directory: string): Disposable & { readonly path: string } | undefined {
+  if (directory.length < LONG) return { path: directory, [Symbol.dispose]: () => {} };
+  const flags = O[arch].PATH | O[arch].DIRECTORY | O[arch].CLOEXEC;
+  try {
+    const fd = new Fd(call("openat", AT_FDCWD, cstring(directory), flags, 0));
+    return { path: `/proc/self/fd/${fd.number}`, [Symbol.dispose]: () => fd.close() };
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
 }
 
 const numbers = (lines: string) => lines.split("\n").filter((line) => line !== "").map(Number);
@@ -105,7 +132,8 @@ function removeTree(directory: string): void {
     if (isAbsent(error)) return;
     if (osErrorNumber(error) !== E.BUSY) throw error;
   }
-  for (const child of childrenOf(directory)) removeTree(`${directory}/${child}`);
+  using place = openIfLong(directory);
+  if (place !== undefined) { for (const child of childrenOf(place.path)) removeTree(`${place.path}/${child}`); }
   try {
     Deno.removeSync(directory);
   } catch (error) {

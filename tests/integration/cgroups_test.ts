@@ -1,6 +1,6 @@
 /** A container's cgroups, on v1 and v2: where they are, who is in them, what is refused, and what is left. */
 import assert from "node:assert/strict";
-import { Box, RUNK } from "../support/box.ts";
+import { Box, newId, RUNK } from "../support/box.ts";
 import {
   boxWith,
   cgroupPaths,
@@ -117,6 +117,25 @@ test("delete waits for a cgroup that is busy", NEEDS, async () => {
     other.kill("SIGKILL");
     await other.status;
   }
+});
+
+test("cgroups that a container made deeper than a path is long are listed and removed", NEEDS, async () => {
+  const name = "d".repeat(250);
+  await using box = await Box.create({
+    // From the inside the path is shorter; the innermost one has a process.
+    script: `cd /sys/fs/cgroup/devices 2>/dev/null || cd /sys/fs/cgroup
+      for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do mkdir ${name} && cd ${name} || exit 1; done
+      sleep 1000 & echo $! >cgroup.procs && touch /tmp/made; wait`,
+    config: (config) => {
+      config.root.readonly = false;
+      config.mounts.find((mount: { destination: string }) => mount.destination === "/sys/fs/cgroup").options = ["rw"];
+      config.linux.cgroupsPath = `/${newId()}-${"deep-".repeat(20)}`;
+    },
+  });
+  await box.ok(["run", "--detach", box.id]);
+  await until("they are made", () => exists(`${box.rootfs}/tmp/made`));
+  assert.equal(JSON.parse((await box.ok(["ps", "--format", "json", box.id])).stdout).length, 2);
+  await box.ok(["delete", "--force", box.id]);
 });
 
 test("a container whose cgroups were removed can be inspected, signalled and deleted", NEEDS, async () => {
