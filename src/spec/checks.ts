@@ -27,7 +27,6 @@ export function checkSpec(spec: Spec, options: { noPivot: boolean }, warn: Warn)
   checkTexts(texts, "");
   const namespaces = checkNamespaces(spec, warn);
   checkNames(spec, namespaces);
-  checkRestrictions(spec, namespaces);
   checkSysctls(spec, namespaces);
   checkMounts(spec, warn);
   checkDevices(spec);
@@ -98,13 +97,6 @@ function checkNames(spec: Spec, namespaces: Namespaces): void {
   }
   if (spec.domainname && !namespaces.has("uts")) {
     wrong("unable to set domainname without a private UTS namespace", "/domainname");
-  }
-}
-
-function checkRestrictions(spec: Spec, namespaces: Namespaces): void {
-  const { maskedPaths = [], readonlyPaths = [] } = spec.linux ?? {};
-  if (maskedPaths.length + readonlyPaths.length > 0 && !namespaces.has("mount")) {
-    wrong("unable to restrict sys entries without a private MNT namespace", "/linux/maskedPaths");
   }
 }
 

@@ -25,8 +25,8 @@ import type { Hook } from "../../spec/schema.ts";
 import { json, jsonSize, type Lane, size, slot, text, words } from "../builder.ts";
 import { hookInput, type HookStream } from "../recipe.ts";
 import { MESSAGE, type Operand, TEXT } from "../types.ts";
+import { CLONE_ARGS_SIZE } from "./lanes.ts";
 
-const CLONE_ARGS_SIZE = 88;
 const NOT_STARTED = 127;
 const ALL = 0xffffffff;
 const SIGNALS_WITH_TEXT = 31;

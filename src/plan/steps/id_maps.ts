@@ -40,7 +40,8 @@ function write({ b, host }: Recipe, file: string, content: string, path: string)
   host.close("file");
 }
 
-const mapText = (mappings: IdMappings) =>
+/** What uid_map and gid_map of a process take: a line for each range. */
+export const mapText = (mappings: IdMappings): string =>
   mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 
 const NOT_STARTED = 127;

@@ -4,9 +4,9 @@ import { E } from "../../abi/errno.ts";
 import { SIG } from "../../abi/names.ts";
 import { RunkError } from "../../errors.ts";
 import { idsOfMount } from "../../spec/mount_ids.ts";
-import type { IdMappings } from "../../spec/schema.ts";
 import { size, slot, text } from "../builder.ts";
 import type { Recipe } from "../recipe.ts";
+import { mapText } from "./id_maps.ts";
 import { CLONE_ARGS_SIZE } from "./lanes.ts";
 import type { MountEntry } from "./mounts.ts";
 import { joined } from "./namespaces.ts";
@@ -58,9 +58,6 @@ function userNamespace(recipe: Recipe, { mount, options, index }: MountEntry): s
   if (!host.steps.some(({ out }) => out === name)) makeUserNamespace(recipe, name, uids, gids, path);
   return name;
 }
-
-const mapText = (mappings: IdMappings) =>
-  mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join("");
 
 /**
  * A process makes the namespace and ends at once; while it is not waited for, its files in /proc still lead to the
