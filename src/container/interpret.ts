@@ -86,6 +86,10 @@ export async function interpret<T>(
   }
 }
 
+/** Of a config that is only JSON so far. */
+const hasOwnPids = ({ linux }: Spec): boolean =>
+  Array.isArray(linux?.namespaces) && linux.namespaces.some((one) => one?.type === "pid" && !one.path);
+
 interface Document {
   readonly text: string;
   readonly document: Spec;
@@ -128,6 +132,14 @@ async function interpretDocument(
   if (options.rootless && unit === undefined) {
     const { reachableCgroups } = await import("../cgroup/rootless.ts");
     cgroups = reachableCgroups(cgroups, { cgroupsPath, resources: spec.linux?.resources });
+    if (cgroups.length === 0 && !isDisabled && !hasOwnPids(spec)) {
+      // runc's words.
+      runtime.warn(
+        "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly " +
+          "discouraged (as it is impossible to properly kill all container's processes) and will result in an error in " +
+          "a future runc version.",
+      );
+    }
   }
   const request: CreateRequest = {
     id,

@@ -15,6 +15,7 @@ import {
   dropSpareCapabilities,
   forbidNewPrivileges,
   hideFromContainer,
+  openToItsUser,
   setCapabilities,
 } from "./steps/credentials.ts";
 import { delegateCgroup } from "./steps/delegated_cgroup.ts";
@@ -115,7 +116,9 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   ownStdio(box, process.user?.uid ?? 0, mounts.setsUpDev(recipe));
   limitOtherUser(recipe, process, hasCpuset(recipe));
   becomeUser(box, process, facts, request.annotated?.keepsGroups);
-  hideFromContainer(box); // a change of user made the process dumpable again
+  // A change of user may have made the process dumpable again; of an ordinary user's, it must be for that user's exec.
+  if (facts.uid !== 0 && isAlone(recipe)) openToItsUser(box);
+  else hideFromContainer(box);
   endBySignals(recipe);
   setCapabilities(box, process, facts, spare);
   findProgram(box, process, environment); // now, so that create fails and not start
@@ -136,6 +139,9 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   addFileSystemWords(b);
   return checkConfinement(checkPlan(b.build()), confinement);
 }
+
+/** Every namespace is new: until the container is there, no other process is in it. */
+const isAlone = ({ namespaces }: Recipe): boolean => [...namespaces.values()].every(({ path }) => path === undefined);
 
 /** The descriptors that the starter hands over. */
 function declareInputs({ b, request }: Recipe): void {

@@ -23,6 +23,9 @@ test(
     await user.write("trap 'exit 3' TERM; while :; do sleep 0.1; done", (config) => (config.root.readonly = false));
     await user.ok(["create", "--pid-file", "run/pid", user.id]);
     assert.ok(exists(`${user.directory}/run/runk/${user.id}/state.json`), "state lies in $XDG_RUNTIME_DIR/runk");
+    // Before start, too, and the process that waits goes on waiting.
+    assert.equal((await user.ok(["exec", user.id, "sh", "-c", "echo entered"])).stdout, "entered\n");
+    assert.equal(JSON.parse((await user.ok(["state", user.id])).stdout).status, "created");
     await user.ok(["start", user.id]);
     const state = JSON.parse((await user.ok(["state", user.id])).stdout);
     assert.equal(state.status, "running");
@@ -41,6 +44,20 @@ test(
     assert.equal((await user.ok(["list", "-q"])).stdout, "");
   },
 );
+
+test("a user is warned of a container whose processes nothing holds together, as by runc", NEEDS, async () => {
+  await using user = await User.create();
+  const warning = /level=warning msg="Creating a rootless container with no cgroup and no private pid namespace\. Such/;
+  await user.write("true");
+  assert.doesNotMatch((await user.ok(["run", user.id])).stderr, warning);
+  await user.write("true", (config) => {
+    config.linux.namespaces = config.linux.namespaces.filter(({ type }: { type: string }) => type !== "pid");
+    for (const mount of config.mounts) {
+      if (mount.type === "proc") Object.assign(mount, { type: "none", source: "/proc", options: ["rbind"] });
+    }
+  });
+  assert.match((await user.ok(["run", user.id])).stderr, warning);
+});
 
 test(
   "a process that enters a user's container is no way to the user's files, not even for those who may trace it",
