@@ -1,6 +1,7 @@
 /** The bundle: the only reader of config.json. */
 import { describeFileError, osErrorNumber, RunkError } from "../errors.ts";
 import { E, errnoText } from "../abi/errno.ts";
+import { cleanPath } from "../spec/clean_path.ts";
 
 /** No config that a client writes comes near this; a larger file is something else. */
 export const CONFIG_MAX = 64 * 1024 * 1024;
@@ -63,8 +64,7 @@ export function checkRootfs(path: string): void {
     const errno = osErrorNumber(error) ?? E.NOENT;
     throw new RunkError(`invalid rootfs: stat ${path}: ${errnoText(errno)} [config.json /root/path]`);
   }
-  const clean = "/" + path.split("/").filter((part) => part !== "" && part !== ".").join("/");
-  if (real !== clean) {
+  if (real !== cleanPath(path)) {
     throw new RunkError(
       `invalid rootfs: not an absolute path, or a symlink: ${path} is ${real} [config.json /root/path]`,
     );

@@ -3,7 +3,7 @@ import { call } from "../../ffi/call.ts";
 import { Memory } from "../../ffi/memory.ts";
 import { NAMESPACES } from "../abi/flags.ts";
 import { cgroupPaths } from "../cgroup/paths.ts";
-import { type CreateRequest, namespacesOf, rootfsDirectory } from "../plan/recipe.ts";
+import { type CreateRequest, namespacesOf, rootfsPath } from "../plan/recipe.ts";
 import { HOOK_KINDS } from "../spec/hook_kinds.ts";
 import { OCI_VERSION } from "../spec/version.ts";
 import type { Hook, IdMappings, Spec } from "../spec/schema.ts";
@@ -50,7 +50,7 @@ export function newRecord(
     created: now(),
     config: {
       no_pivot_root: request.noPivot,
-      rootfs: rootfsDirectory({ spec, request }),
+      rootfs: rootfsPath({ spec, request }),
       readonlyfs: spec.root?.readonly ?? false,
       hostname: spec.hostname ?? "",
       namespaces: namespaces.map(({ type, path }) => ({ type: NAMES[type], path: path ?? "" })),

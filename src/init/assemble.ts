@@ -244,7 +244,8 @@ class Encoding {
     view.setUint16(at + RECORD.code, codeOf(this.plan, step), true);
     view.setUint16(at + RECORD.out, step.out === undefined ? NONE : this.slot(step.out), true);
     view.setUint16(at + RECORD.to, this.label(step.to), true);
-    view.setUint16(at + RECORD.fail, this.label(step.fail), true);
+    // Where the end itself is refused there is nowhere to go: the end of a lane that failed would come again.
+    view.setUint16(at + RECORD.fail, this.label(step.call === "exit_group" ? undefined : step.fail), true);
     const { tolerate } = step;
     if (tolerate === undefined) return;
     if (tolerate.length > TOLERATE_MAX) {

@@ -271,6 +271,15 @@ test(
   },
 );
 
+test("a profile under which not even the end can be called ends the container all the same", NEEDS, async () => {
+  await using box = await Box.create({
+    config: (config) => config.linux.seccomp = { defaultAction: "SCMP_ACT_TRACE" },
+  });
+  const { status, stdout } = await box.runk(["run", box.id]);
+  assert.equal(stdout, "");
+  assert.equal(status, 139, "a fault, where execve and exit_group answer ENOSYS");
+});
+
 test("startContainer hooks run behind the filter, also one that stops clone3", NEEDS, async () => {
   for (const noNewPrivileges of [false, true]) {
     await using box = await Box.create({

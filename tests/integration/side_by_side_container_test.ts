@@ -140,6 +140,17 @@ const CASES: Readonly<Record<string, Case>> = {
     then:
       "ls -la /secrets | wc -l; stat -c '%F' /etc/secret; touch /data/x 2>&1; echo x 2>&1 >> /etc/passwd; touch /etc/y && echo rest",
   },
+  "the root among the read-only paths": {
+    config: (c) => (c.root.readonly = false, c.linux.readonlyPaths = ["/"]),
+    then: "touch /file /tmp/file 2>&1; true",
+    // runc leaves a copy of all mounts on top of the root, which nobody sees.
+    change: {
+      mounts: (text) => [...new Set(text.split("\n"))].filter((line) => !/^\S+ \/ rw,/.test(line)).sort().join("\n"),
+    },
+  },
+  "a root path that is not clean": {
+    config: (c, box) => c.root.path = `../${box.directory.split("/").at(-1)}/./rootfs/`,
+  },
   "no masked and read-only paths": {
     config: (c) => (c.linux.maskedPaths = [], c.linux.readonlyPaths = []),
   },

@@ -18,6 +18,16 @@ const CASES: Readonly<Record<string, Case>> = {
   "additional groups": {
     config: (c) => c.process.user = { uid: 1000, gid: 1000, additionalGids: [5, 10, 2000000000] },
   },
+  // The limits are set from outside, by one who may not have CAP_SYS_RESOURCE.
+  "root in another group": { config: (c) => c.process.user = { uid: 0, gid: 50 } },
+  "the user that is no user": {
+    config: (c) => c.process.user = { uid: 4294967295, gid: 0 },
+    fails: /uids and gids must be in range/,
+  },
+  "the group that is no group": {
+    config: (c) => c.process.user = { uid: 1000, gid: 4294967295 },
+    fails: /uids and gids must be in range/,
+  },
   "additional groups of root": { config: (c) => c.process.user = { uid: 0, gid: 0, additionalGids: [0, 7] } },
   "a umask": { config: (c) => c.process.user = { uid: 0, gid: 0, umask: 0o077 } },
   "a umask of zero": { config: (c) => c.process.user = { uid: 0, gid: 0, umask: 0 } },

@@ -241,6 +241,17 @@ test("a state root that fills up while a container is made: an error, and nothin
   }
 });
 
+test("the root file system in a state is a clean path, however the config names it", ROOT, async () => {
+  await using box = await Box.create();
+  for (const [i, path] of ["rootfs/", "./rootfs/.", `../${box.directory.split("/").at(-1)}/rootfs`].entries()) {
+    await box.write((config) => (config.process.terminal = false, config.root.path = path));
+    const id = `${box.id}-${i}`;
+    await box.ok(["create", id]);
+    assert.equal((await box.state(id))["rootfs"], box.rootfs, path);
+    await box.ok(["delete", "--force", id]);
+  }
+});
+
 test("list takes directories only, in order of bytes, and owners by name or number", ROOT, async () => {
   await using box = await Box.create({ script: "true" });
   for (const id of ["b", "a", "B", "_", "9", "10"]) await box.ok(["create", `${id}-${box.id}`]);

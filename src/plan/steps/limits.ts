@@ -41,7 +41,8 @@ function applyRlimits(host: Lane, process: Process): void {
 
 /**
  * Both lanes, before the user changes: what the host lane sets from outside. Only one with CAP_SYS_RESOURCE may limit
- * another user's process, and not every root has that. Root's own process waits for no one: applyFromOutside comes later.
+ * another user's or group's process, and not every root has that. Root's own process waits for no one: applyFromOutside
+ * comes later.
  */
 export function limitOtherUser(lanes: Lanes, process: Process, hasCpuset: boolean): void {
   if (!isLimitedEarly(process)) return;
@@ -56,7 +57,8 @@ export function limitReady(lanes: Lanes, process: Process, hasCpuset: boolean): 
 }
 
 const isLimitedEarly = ({ user, rlimits = [], scheduler, ioPriority }: Process) =>
-  (user?.uid ?? 0) !== 0 && (rlimits.length > 0 || scheduler !== undefined || ioPriority !== undefined);
+  ((user?.uid ?? 0) !== 0 || (user?.gid ?? 0) !== 0) &&
+  (rlimits.length > 0 || scheduler !== undefined || ioPriority !== undefined);
 
 function applyFromOutside(host: Lane, process: Process, hasCpuset: boolean): void {
   applyRlimits(host, process);

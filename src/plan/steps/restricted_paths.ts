@@ -4,6 +4,7 @@
  */
 import { AT, AT_FDCWD, MOUNT_ATTR, OPEN_TREE, S, S_IFMT, STATX, STATX_FIELD, STATX_SIZE } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
+import { cleanPath } from "../../spec/clean_path.ts";
 import { type Lane, slot, text } from "../builder.ts";
 import type { Recipe } from "../recipe.ts";
 import type { Operand } from "../types.ts";
@@ -26,7 +27,8 @@ const itemsOf = (paths: readonly string[], key: string) =>
 export function makeReadonlyPaths({ box, spec }: Recipe): void {
   const paths = spec.linux?.readonlyPaths ?? [];
   box.task("make paths read-only", { path: "/linux/readonlyPaths", error: `can't make "{item}" read-only` });
-  const items = itemsOf(paths, "readonlyPaths");
+  // The root itself is finishRoot's.
+  const items = itemsOf(paths, "readonlyPaths").filter(({ item }) => cleanPath(item) !== "/");
   box.each(items, items.map(({ item }) => [text(item)]), ([path], next) => {
     openPath(box, path!, next);
     box.sys("open_tree", [slot("target"), text(""), CLONE_TREE | AT.RECURSIVE | AT.EMPTY_PATH], { out: "mount" });

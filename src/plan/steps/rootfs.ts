@@ -14,6 +14,7 @@ import {
 } from "../../abi/flags.ts";
 import { E } from "../../abi/errno.ts";
 import { type Lane, type PlanBuilder, slot, text, words } from "../builder.ts";
+import { cleanPath } from "../../spec/clean_path.ts";
 import { PROPAGATION } from "../../spec/mount_options.ts";
 import { type Recipe, rootfsDirectory } from "../recipe.ts";
 import { MESSAGE, type Operand, type Ref, TEXT } from "../types.ts";
@@ -167,8 +168,11 @@ export function keepOldRoot({ b, box, request }: Recipe): void {
 
 /** Container lane, after the change of root: the last word on the root itself. */
 export function finishRoot({ box, spec }: Recipe): void {
-  if (!spec.root?.readonly) return;
-  box.task("make the root read-only", { path: "/root/readonly", error: "error setting rootfs as readonly" });
+  // As one of the read-only paths the root, too, is itself changed: what is mounted on top of it is seen by nobody.
+  const at = spec.linux?.readonlyPaths?.findIndex((path) => cleanPath(path) === "/") ?? -1;
+  if (!spec.root?.readonly && at < 0) return;
+  const path = spec.root?.readonly ? "/root/readonly" : `/linux/readonlyPaths/${at}`;
+  box.task("make the root read-only", { path, error: "error setting rootfs as readonly" });
   box.sys("mount_setattr", [AT_FDCWD, text("/"), 0, mountAttr(MOUNT_ATTR.RDONLY, 0), MOUNT_ATTR_SIZE]);
 }
 

@@ -16,8 +16,9 @@ import { describePlan, planToJson } from "../../../src/plan/describe.ts";
 import { planExec } from "../../../src/plan/exec.ts";
 import { parameterize, shapeKey } from "../../../src/plan/parameterize.ts";
 import { parameterizeExec } from "../../../src/plan/parameterize_exec.ts";
-import type { Plan } from "../../../src/plan/types.ts";
+import type { Plan, Step } from "../../../src/plan/types.ts";
 import { checkDocument } from "../../../src/spec/check_document.ts";
+import { cleanPath } from "../../../src/spec/clean_path.ts";
 import { checkSpec } from "../../../src/spec/checks.ts";
 import { parseDocument } from "../../../src/spec/document.ts";
 import type { Process, Spec } from "../../../src/spec/schema.ts";
@@ -170,7 +171,12 @@ function assertKept(spec: Spec, plan: Plan): void {
     if (linux!.maskedPaths!.indexOf(path) === i) assert.ok(at(`/linux/maskedPaths/${i}`), `mask ${i}`);
   });
   linux!.readonlyPaths?.forEach((path, i) => {
-    if (linux!.readonlyPaths!.indexOf(path) === i) assert.ok(at(`/linux/readonlyPaths/${i}`), `read-only path ${i}`);
+    if (cleanPath(path) === "/") {
+      const isRoot = ({ call, task }: Step) => call === "mount_setattr" && task.why === "make the root read-only";
+      assert.ok(calls.some(isRoot), `the root, read-only path ${i}`);
+    } else if (linux!.readonlyPaths!.indexOf(path) === i) {
+      assert.ok(at(`/linux/readonlyPaths/${i}`), `read-only path ${i}`);
+    }
   });
   spec.mounts?.forEach((_, i) => assert.ok(at(`/mounts/${i}`), `mount ${i}`));
   process!.rlimits?.forEach((_, i) => assert.ok(at(`/process/rlimits/${i}`), `rlimit ${i}`));
