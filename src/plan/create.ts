@@ -115,7 +115,7 @@ export function planCreate(spec: Spec, facts: HostFacts, request: CreateRequest)
   findHome(box, environment, process.user?.uid ?? 0);
   ownStdio(box, process.user?.uid ?? 0, mounts.setsUpDev(recipe));
   limitOtherUser(recipe, process, hasCpuset(recipe));
-  becomeUser(box, process, facts, request.annotated?.keepsGroups);
+  becomeUser(box, process, facts, { keepsGroups: request.annotated?.keepsGroups, makesDirectory: true });
   // A change of user may have made the process dumpable again; of an ordinary user's, it must be for that user's exec.
   if (facts.uid !== 0 && isAlone(recipe)) openToItsUser(box);
   else hideFromContainer(box);

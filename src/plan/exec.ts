@@ -103,7 +103,7 @@ export function planExec(process: Process, facts: HostFacts, request: ExecReques
   findHome(box, environment, uid);
   ownStdio(box, uid, true);
   limitOtherUser(lanes, process, false);
-  becomeUser(box, process, facts, request.keepsGroups);
+  becomeUser(box, process, facts, { keepsGroups: request.keepsGroups, makesDirectory: false });
   hideFromContainer(box);
   setCapabilities(box, process, facts, spare);
   findProgram(box, process, environment);

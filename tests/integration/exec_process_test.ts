@@ -34,6 +34,18 @@ test("exec with flags makes the same process as runc's", RUNC, async () => {
   }
 });
 
+test("exec makes no working directory that is not there, and says so in runc's words", RUNC, async () => {
+  await using box = await sleeping((config) => config.root.readonly = false);
+  const twin = await runcTwin(box);
+  const words = 'chdir to cwd (\\"/nosuch/x\\") set in config.json failed: ';
+  const exec = (id: string) => ["exec", "--cwd", "/nosuch/x", id, "true"];
+  for (const { status, stderr } of [await box.other("runc", exec(twin)), await box.runk(exec(box.id))]) {
+    assert.equal(status, 255);
+    assert.ok(stderr.includes(words) && stderr.includes("no such file or directory"), stderr);
+  }
+  assert.ok(!exists(`${box.rootfs}/nosuch`));
+});
+
 test("a process of a file takes from the container what it leaves out, as with runc", RUNC, async () => {
   await using box = await sleeping((config) => {
     config.process.oomScoreAdj = 44;

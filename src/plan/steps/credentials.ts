@@ -21,12 +21,20 @@ function capabilityBits(names: readonly string[] | undefined, facts: Pick<HostFa
   return bits;
 }
 
-/** The steps between root in the container and the process's user, in the only order that works; capabilities come next. */
-export function becomeUser(lane: Lane, process: Process, facts: HostFacts, keepsGroups = false): void {
+/**
+ * The steps between root in the container and the process's user, in the only order that works; capabilities come next.
+ * A missing working directory is made for a container's first process, and an error for another.
+ */
+export function becomeUser(
+  lane: Lane,
+  process: Process,
+  facts: HostFacts,
+  { keepsGroups = false, makesDirectory }: { keepsGroups?: boolean | undefined; makesDirectory: boolean },
+): void {
   const uid = process.user?.uid ?? 0;
   const gid = process.user?.gid ?? 0;
   const { capabilities } = process;
-  enterDirectory(lane, process.cwd ?? "/", "as root");
+  enterDirectory(lane, process.cwd ?? "/", "as root", makesDirectory);
   if (capabilities !== undefined) dropBounding(lane, capabilities, facts);
   lane.task("keep capabilities over the change of user").sys("prctl", [PR.SET_KEEPCAPS, 1, 0, 0, 0]);
   if (!keepsGroups) setGroups(lane, process, facts);
@@ -40,7 +48,7 @@ export function becomeUser(lane: Lane, process: Process, facts: HostFacts, keeps
     error: `cannot setuid to uid ${uid}: is it mapped in the user namespace?`,
   });
   lane.sys("setresuid", [uid, uid, uid]);
-  enterDirectory(lane, process.cwd ?? "/", "as the user");
+  enterDirectory(lane, process.cwd ?? "/", "as the user", false);
   checkDirectory(lane);
   lane.task("do not keep capabilities over later changes").sys("prctl", [PR.SET_KEEPCAPS, 0, 0, 0, 0]);
 }
@@ -146,7 +154,7 @@ function setGroups(lane: Lane, { user }: Process, { uid }: HostFacts): void {
  * Changes into the working directory. As root first, which may enter what the user may not; where root may not (a
  * directory on a file system of the user's), as the user.
  */
-function enterDirectory(lane: Lane, cwd: string, who: "as root" | "as the user"): void {
+function enterDirectory(lane: Lane, cwd: string, who: "as root" | "as the user", makes: boolean): void {
   const b = lane.builder;
   const error = `chdir to cwd (${JSON.stringify(cwd)}) set in config.json failed`;
   lane.task(`change into the working directory, ${who}`, { path: "/process/cwd", error });
@@ -157,6 +165,11 @@ function enterDirectory(lane: Lane, cwd: string, who: "as root" | "as the user")
     return;
   }
   const [missing, later, done] = [b.unique("missing"), b.unique("later"), b.unique("entered")];
+  if (!makes) {
+    lane.sys("chdir", [text(cwd)], { tolerate: [E.ACCES, E.PERM], to: later });
+    lane.set("entered", 1).jump(done).label(later).set("entered", 0).label(done);
+    return;
+  }
   lane.sys("chdir", [text(cwd)], { out: "changed", tolerate: [E.NOENT, E.ACCES, E.PERM], to: missing });
   lane.set("entered", 1).jump(done).label(missing);
   lane.jump(later, { left: slot("changed"), is: "!=", right: -E.NOENT });
