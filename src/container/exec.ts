@@ -184,9 +184,9 @@ async function carry(
   { meanwhile, ready }: { meanwhile: () => Promise<void>; ready: () => void },
 ): Promise<number> {
   const { container, seccomp } = request;
-  const parameterized = holdsReserved(JSON.stringify([process.args, process.env, container, seccomp?.listenerMetadata]))
-    ? undefined
-    : parameterizeExec(process, request);
+  const { args, env, cwd, apparmorProfile } = process;
+  const texts = [args, env, cwd, apparmorProfile, container, seccomp?.listenerMetadata];
+  const parameterized = holdsReserved(JSON.stringify(texts)) ? undefined : parameterizeExec(process, request);
   const shape = parameterized && { process: parameterized.process, exec: parameterized.request };
   const { relocatable, warnings } = await planOf(runtime.planCache, shape, facts, async () => {
     const { compileExec } = await import("./compile.ts");

@@ -5,7 +5,8 @@ const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 /** Containers of one host have few shapes; beyond this the oldest go. */
 const ENTRIES_MAX = 64;
-const ENTRY_MAX = 8 * 1024 * 1024;
+/** Bytes: a config with hundreds of mounts. Together they must not fill what /run is in, which is memory. */
+const ENTRY_MAX = 1024 * 1024;
 
 /** Keeps a plan. A directory that cannot be used is no error: the next container is made without. */
 export function savePlan(directory: string, key: string, { relocatable, warnings }: CachedPlan): void {

@@ -233,3 +233,13 @@ test("a process may be described through a pipe", ROOT, async () => {
   assert.equal(endless.status, FAILURE);
   assert.match(endless.stderr, /\/dev\/zero has no end/);
 });
+
+test("a directory is entered by the very name it has, whatever characters are in it", ROOT, async () => {
+  await using box = await sleeping();
+  // Plans use these for what is filled in later.
+  const name = `/tmp/\u{f0000}\u{f0001}`;
+  await Deno.mkdir(`${box.rootfs}${name}`);
+  for (const args of [["sh", "-c", "pwd"], ["pwd"]]) {
+    assert.equal((await box.ok(["exec", "--cwd", name, box.id, ...args])).stdout, `${name}\n`);
+  }
+});

@@ -75,3 +75,14 @@ test("a directory of another user's holds no plan to be believed", ["root"], asy
     assert.equal([...Deno.readDirSync(directory)].length, 1);
   });
 });
+
+test("the plans that are kept take no more than 64 MB", [], async () => {
+  await withCache((directory) => {
+    const image = new Uint8Array(1024 * 1024);
+    savePlan(directory, "large", { ...PLAN, relocatable: { ...PLAN.relocatable, image } });
+    assert.equal(loadPlan(directory, "large"), undefined);
+    for (let i = 0; i < 70; i++) savePlan(directory, `${KEY}${i}`, PLAN);
+    assert.equal([...Deno.readDirSync(directory)].length, 64);
+    assert.deepEqual(loadPlan(directory, `${KEY}69`), PLAN, "the newest is there");
+  });
+});
