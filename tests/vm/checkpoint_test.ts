@@ -66,8 +66,12 @@ class Piped {
   }
 }
 
-const cgroup = (box: Box) =>
-  exists("/sys/fs/cgroup/cgroup.controllers") ? `/sys/fs/cgroup/${box.id}` : `/sys/fs/cgroup/pids/${box.id}`;
+/** On v1 a container without a path of its own is put below the cgroup of who makes it: systemd has units' there. */
+function cgroup(box: Box): string {
+  if (exists("/sys/fs/cgroup/cgroup.controllers")) return `/sys/fs/cgroup/${box.id}`;
+  const [, own] = /^\d+:pids:(.*)$/m.exec(Deno.readTextFileSync("/proc/self/cgroup"))!;
+  return `/sys/fs/cgroup/pids${own === "/" ? "" : own}/${box.id}`;
+}
 
 test("a container goes on where it was saved, with its streams, limits and processes", NEEDS, async () => {
   await using box = await Box.create({
@@ -79,6 +83,7 @@ test("a container goes on where it was saved, with its streams, limits and proce
   const first = new Piped(box, ["run", "--detach", box.id]);
   await first.succeeds();
   assert.equal(await first.ask("one"), "1 one");
+  assert.ok(exists(cgroup(box)));
   // An orphan in the container becomes its first process's child.
   await box.ok(["exec", box.id, "sh", "-c", "sleep 12345 </dev/null >/dev/null 2>&1 &"]);
 
