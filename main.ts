@@ -2,8 +2,12 @@
 import { exit } from "./ffi/exit.ts";
 import { main } from "./src/commands/main.ts";
 
-/** What the program is called: argv[0] of the executable, or the name of the script. */
+/** dist/runk.js gives Deno a module that is no file, and its own path before the arguments (tasks/bundle.ts). */
+const isBundle = Deno.mainModule.startsWith("data:");
+
+/** What the program is called: the name of the script, or argv[0] of the executable. */
 function calledAs(): string {
+  if (isBundle) return Deno.args[0]!;
   if (!Deno.build.standalone) return decodeURIComponent(Deno.mainModule.replace("file://", ""));
   try {
     return Deno.readTextFileSync("/proc/self/cmdline").split("\0", 1)[0] ?? "runk";
@@ -14,4 +18,4 @@ function calledAs(): string {
 
 const path = calledAs();
 const base = path.slice(path.lastIndexOf("/") + 1);
-main(Deno.args, { name: base === "runc" ? "runc" : "runk", path }).then(exit);
+main(isBundle ? Deno.args.slice(1) : Deno.args, { name: base === "runc" ? "runc" : "runk", path }).then(exit);

@@ -44,7 +44,7 @@ async function main(): Promise<void> {
     { name: "runc", path: "/usr/sbin/runc" },
   ];
   const empty = { name: "empty.js", path: `${ROOT}dist/empty.js` };
-  await Deno.writeTextFile(empty.path, shebang(), { mode: 0o755 });
+  await Deno.writeTextFile(empty.path, shebang(""), { mode: 0o755 });
   using costs = new Costs();
   const runtimes = new Runtimes(all.filter(({ path }) => exists(path)), costs);
   const notes: Note[] = [];

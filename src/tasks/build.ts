@@ -2,7 +2,7 @@
  * `deno task build [--target TRIPLE]`: dist/runk, the single executable, by `deno compile`. The runtime that it puts the
  * program behind (denort) is downloaded by deno, or named by DENORT_BIN.
  */
-import { makeBundle, V8_FLAGS } from "./bundle.ts";
+import { boot, makeBundle, V8_FLAGS } from "./bundle.ts";
 
 const USAGE = "usage: deno task build [--target x86_64-unknown-linux-gnu|aarch64-unknown-linux-gnu] [--output FILE]";
 
@@ -20,9 +20,12 @@ function options(args: readonly string[]): Record<string, string> {
 async function build(): Promise<number> {
   const { target, output = "dist/runk" } = options(Deno.args);
   const directory = await Deno.makeTempDir({ prefix: "runk-build-" });
-  const module = `${directory}/runk.js`;
+  const [module, program] = [`${directory}/main.js`, `${directory}/program`];
   try {
-    await Deno.writeTextFile(module, (await makeBundle()).text);
+    const { text, head } = await makeBundle();
+    // Two lines in the place of the shell's.
+    await Deno.writeTextFile(program, "\n\n" + text);
+    await Deno.writeTextFile(module, boot('new URL("./program",import.meta.url)', 2 + head));
     await Deno.mkdir(output.slice(0, Math.max(0, output.lastIndexOf("/"))) || ".", { recursive: true });
     const { code } = await new Deno.Command(Deno.execPath(), {
       args: [
@@ -30,7 +33,7 @@ async function build(): Promise<number> {
         ...["--allow-all", "--no-config", "--no-check", "--no-lock", "--no-npm", "--no-remote", "--no-code-cache"],
         V8_FLAGS,
         ...(target === undefined ? [] : ["--target", target]),
-        ...["--output", output, module],
+        ...["--include", program, "--output", output, module],
       ],
     }).output().then(({ code, stderr }) => {
       if (code !== 0) console.error(new TextDecoder().decode(stderr).trim());

@@ -1,12 +1,12 @@
 /**
  * `deno task bundle`: dist/runk.js, the whole program in one minified file that runs by its first line.
  *
- * Every byte of the file costs a start: Deno's own parser and V8's read all of it. So the program is cut into chunks,
- * which are strings until a command asks for them, and chunks that only slow or failing commands need are compressed.
+ * Deno takes 9 ns for each byte of a module before V8 sees it. So it is given a module of one line, which reads the rest of
+ * the program from the file by itself. The program is cut into chunks, which are text until a command asks for them; those
+ * that only slow or failing commands need stand at the end, which most commands never read.
  * Modules named *.const.ts are evaluated here and replaced by the JSON of what they export; the kernel's numbers stand
  * as numbers where they are used, so that the tables they come from need not be made at every start.
  */
-import { brotliCompressSync, deflateRawSync } from "node:zlib";
 import * as esbuild from "esbuild";
 import * as errno from "../abi/errno.ts";
 import * as flags from "../abi/flags.ts";
@@ -14,7 +14,7 @@ import * as names from "../abi/names.ts";
 
 const OUTPUT = "dist/runk.js";
 const ENTRY = "main.js";
-/** Modules whose chunks (with all that only they need) are compressed: loading one takes some milliseconds more. */
+/** Modules whose chunks (with all that only they need) are read when they are asked for. */
 const COLD = [
   "compile.ts",
   "failure.ts",
@@ -60,8 +60,8 @@ const COLD = [
  * /bin/true).
  */
 export const V8_FLAGS = "--v8-flags=--min-semi-space-size=16,--no-opt,--no-maglev,--no-sparkplug,--single-threaded";
-/** Only the file is read, which imports nothing: no config, no code cache. Quiet: Deno clears no progress bar on a terminal. */
-const DENO_FLAGS = ["run", "-A", "-q", "--no-config", "--no-code-cache", "--ext=js"];
+/** Nothing is imported: no config, no code cache. Quiet: Deno clears no progress bar on a terminal. */
+const DENO_FLAGS = ["run", "-A", "-q", "--no-config", "--no-code-cache"];
 /**
  * A cache directory that cannot be made: Deno keeps what it learns of the module in memory, instead of in databases in
  * the user's home that starts at the same time would lock each other out of; and says nothing about it on terminals.
@@ -71,15 +71,28 @@ const DENO_VARIABLES = { DENO_DIR: "/dev/null", DENO_LOG: "error,deno::cache=off
 const TUNABLES = "glibc.malloc.top_pad=4194304";
 
 /**
- * The first lines of a file that this deno runs: for sh, which starts deno, a command; for deno a string and a comment. The
- * kernel would cut a first line with all of it. commands/main.ts keeps the variables from hooks.
+ * The first lines of a file: for sh, which starts this deno with a module and the file's path. The kernel would cut a first
+ * line with all of it. commands/main.ts keeps the variables from hooks.
  */
-export const shebang = (): string => {
+export const shebang = (module: string): string => {
+  const quote = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
   const variables = Object.entries(DENO_VARIABLES).map(([name, value]) => `${name}=${value}`);
   variables.push(`GLIBC_TUNABLES="\${GLIBC_TUNABLES-${TUNABLES}}"`);
-  const deno = `'${Deno.execPath().replaceAll("'", `'\\''`)}'`;
-  return `#!/bin/sh\n":" //; ${[...variables, "exec", deno, ...DENO_FLAGS, V8_FLAGS].join(" ")} "$0" "$@"\n`;
+  const url = quote("data:text/javascript," + encodeURI(module));
+  const command = ["exec", quote(Deno.execPath()), ...DENO_FLAGS, V8_FLAGS, url];
+  return `#!/bin/sh\n${[...variables, ...command].join(" ")} "$0" "$@"\n`;
 };
+
+/**
+ * The module that Deno loads. It evaluates the loader, the third line of the file, with all that was read so far. The file
+ * stays open, so that the end of the same one is read when a new one took its place.
+ * @param path an expression for the file's path
+ * @param head how many bytes most commands need, the loader among them
+ */
+export const boot = (path: string, head: number): string =>
+  `const file=Deno.openSync(${path}),bytes=new Uint8Array(${head});file.readSync(bytes);` +
+  'const text=new TextDecoder().decode(bytes),lines=text.split("\\n",3);' +
+  'new Function("file","text","base",lines[2])(file,text,lines.join("\\n").length+1)';
 
 const constants: esbuild.Plugin = {
   name: "constants",
@@ -124,13 +137,14 @@ const numbers: esbuild.Plugin = {
 
 interface Chunk {
   readonly name: string;
-  /** What `require` knows it by. */
-  readonly id: number;
   readonly source: string;
   readonly isCold: boolean;
 }
 
-/** The chunks as bodies of functions of one argument, `require`, which gives another chunk's exports by its name. */
+/**
+ * The chunks, hot ones first, as bodies of functions of one argument, `require`, which gives another chunk's exports by
+ * where that stands in the list.
+ */
 async function chunks(): Promise<Chunk[]> {
   const { outputFiles, metafile } = await esbuild.build({
     entryPoints: ["main.ts"],
@@ -156,11 +170,14 @@ async function chunks(): Promise<Chunk[]> {
     for (const next of [...imports(name, "import-statement"), ...imports(name, "dynamic-import")]) visit(next);
   };
   visit(ENTRY);
-  const ids = new Map(outputFiles.map(({ path }, id) => [baseName(path), id]));
-  return outputFiles.map(({ path, text }, id) => {
-    const name = baseName(path);
-    return { name, id, source: toFunctionBody(name, text, ids), isCold: !hot.has(name) };
-  });
+  const texts = new Map(outputFiles.map(({ path, text }) => [baseName(path), text]));
+  const order = [...texts.keys()].sort((a, b) => Number(hot.has(b)) - Number(hot.has(a)));
+  const ids = new Map(order.map((name, id) => [name, id]));
+  return order.map((name) => ({
+    name,
+    source: toAscii(toFunctionBody(name, texts.get(name)!, ids)),
+    isCold: !hot.has(name),
+  }));
 }
 
 const baseName = (path: string) => path.slice(path.lastIndexOf("/") + 1);
@@ -185,32 +202,22 @@ function toFunctionBody(name: string, module: string, ids: ReadonlyMap<string, n
   return body;
 }
 
-/** Brotli is a sixth smaller; an older Deno cannot read it. The compressor of web streams has no such level. */
-const hasBrotli = (() => {
-  try {
-    return new DecompressionStream("brotli" as CompressionFormat) !== undefined;
-  } catch {
-    return false;
-  }
-})();
-const compress = (text: string): string =>
-  (hasBrotli ? brotliCompressSync(text) : deflateRawSync(text, { level: 9 })).toString("base64");
+/** In bytes as in letters of the text: one above ASCII would also double the memory for all. */
+const toAscii = (text: string): string =>
+  text.replace(/[^\0-\x7f]/g, (letter) => "\\u" + letter.charCodeAt(0).toString(16).padStart(4, "0"));
 
-/**
- * The few lines that find a chunk, evaluate it once and hand out its exports. Cold ones are unpacked without Blob and
- * Response, which are slower to load than all the rest (3 ms).
- */
-const loader = (entry: number) =>
-  `const cache={};
-const require=id=>cache[id]??=new Function("require",hot[id])(require);
-require.later=async id=>{if(!(id in hot)&&!(id in cache)){
-const{writable,readable}=new DecompressionStream("${hasBrotli ? "brotli" : "deflate-raw"}");
-const writer=writable.getWriter();writer.write(Uint8Array.fromBase64(cold));writer.close();
-const reader=readable.getReader(),decoder=new TextDecoder();let text="";
-for(;;){const{value,done}=await reader.read();if(done)break;text+=decoder.decode(value,{stream:true})}
-Object.assign(hot,JSON.parse(text))}return require(id)};
-require(${entry});
-`;
+/** One line that finds a chunk by where it ends, evaluates it once and hands out its exports. */
+const loader = (chunks: readonly Chunk[]): string => {
+  let end = 0;
+  const ends = chunks.map(({ source }) => end += source.length);
+  return `const ends=[${ends}],cache=[];` +
+    "const read=(from,to)=>{const bytes=new Uint8Array(to-from);file.seekSync(from,0);file.readSync(bytes);" +
+    "return new TextDecoder().decode(bytes)};" +
+    "const source=id=>{const from=base+(ends[id-1]??0),to=base+ends[id];" +
+    "return to>text.length?read(from,to):text.slice(from,to)};" +
+    'const require=id=>cache[id]??=new Function("require",source(id))(require);' +
+    `require.later=async id=>require(id);require(${chunks.findIndex(({ name }) => name === ENTRY)})\n`;
+};
 
 /** A name for the sources: plans that another build kept are not this build's. */
 async function buildName(): Promise<string> {
@@ -229,38 +236,43 @@ async function buildName(): Promise<string> {
 }
 
 export interface Bundle {
-  /** The program as one module. */
+  /** The loader's line, and all chunks. */
   readonly text: string;
+  /** Bytes of it that most commands need. */
+  readonly head: number;
   /** One line about its size, then one for each chunk. */
   readonly sizes: readonly string[];
 }
 
-/** The whole program as one module without imports. */
+/** The whole program, for a module of {@link boot}. */
 export async function makeBundle(): Promise<Bundle> {
   Object.assign(globalThis, { runkBuild: await buildName() });
   const all = await chunks();
   await esbuild.stop();
-  const pick = (isCold: boolean) =>
-    Object.fromEntries(all.filter((chunk) => chunk.isCold === isCold).map(({ id, source }) => [id, source]));
-  const [hot, cold] = [JSON.stringify(pick(false)), JSON.stringify(pick(true))];
-  const entry = all.find(({ name }) => name === ENTRY)!.id;
-  const text = `const hot=${hot};\nconst cold=${JSON.stringify(compress(cold))};\n${loader(entry)}`;
-  const kilobytes = ({ length }: string) => `${(length / 1024).toFixed(1)} KB`;
+  const line = loader(all);
+  const length = (isCold: boolean) =>
+    all.filter((chunk) => chunk.isCold === isCold).reduce((sum, { source }) => sum + source.length, 0);
+  const [hot, cold] = [length(false), length(true)];
+  const kilobytes = (bytes: number) => `${(bytes / 1024).toFixed(1)} KB`;
+  const text = line + all.map(({ source }) => source).join("");
   return {
     text,
+    head: line.length + hot,
     sizes: [
-      `${kilobytes(text)} (${kilobytes(hot)} in hot chunks, ${kilobytes(cold)} in cold ones)`,
+      `${kilobytes(text.length)} (${kilobytes(hot)} in hot chunks, ${kilobytes(cold)} in cold ones)`,
       ...all.map(({ name, source, isCold }) => `  ${isCold ? "cold" : "hot "} ${source.length} ${name}`),
     ],
   };
 }
 
+/** More than the shell's lines take: what is read beyond the hot chunks does no harm. */
+const LINES = 4096;
+
 async function main(): Promise<void> {
-  const first = shebang();
-  const { text, sizes } = await makeBundle();
+  const { text, head, sizes } = await makeBundle();
   await Deno.mkdir("dist", { recursive: true });
   // Under its name at once and whole: someone may be running the old one.
-  await Deno.writeTextFile(`${OUTPUT}.new`, first + text);
+  await Deno.writeTextFile(`${OUTPUT}.new`, shebang(boot("Deno.args[0]", LINES + head)) + text);
   await Deno.chmod(`${OUTPUT}.new`, 0o755);
   await Deno.rename(`${OUTPUT}.new`, OUTPUT);
   console.log(`${OUTPUT}: ${(Deno.args.includes("--sizes") ? sizes : sizes.slice(0, 1)).join("\n")}`);
