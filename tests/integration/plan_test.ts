@@ -2,21 +2,11 @@
 import assert from "node:assert/strict";
 import { Box } from "../support/box.ts";
 import { CLIENT_CONFIGS, clientConfigText } from "../support/plans.ts";
-import { run, RUNK, runk } from "../support/runk.ts";
+import { run, runk } from "../support/runk.ts";
 import { exists, test } from "../support/test.ts";
+import { programFor } from "../support/user.ts";
 
 const NOBODY = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
-
-/** The program where every user may run it: the one under test may lie in root's home. */
-async function forEveryone(directory: string): Promise<string[]> {
-  await Deno.chmod(directory, 0o755);
-  const program = `${directory}/runk.js`;
-  await Deno.copyFile(RUNK, program);
-  await Deno.chmod(program, 0o755);
-  if (!RUNK.endsWith(".js")) return [program];
-  await Deno.copyFile(Deno.execPath(), `${directory}/deno`);
-  return [`${directory}/deno`, "run", "--allow-all", "--no-config", "--no-lock", program];
-}
 
 test(
   "an ordinary user without any capability plans every config that clients write",
@@ -24,11 +14,12 @@ test(
   async () => {
     const directory = await Deno.makeTempDir({ prefix: "runk-test-" });
     try {
-      const program = await forEveryone(directory);
+      await Deno.chmod(directory, 0o755);
+      const program = await programFor(directory);
       for (const name of CLIENT_CONFIGS) {
         await Deno.writeTextFile(`${directory}/config.json`, clientConfigText(name));
         const environment = { PATH: "/usr/bin:/bin", NO_COLOR: "1" };
-        const args = [...NOBODY, "env", "-i", ...program, "plan", "--json", "box"];
+        const args = [...NOBODY, "env", "-i", program, "plan", "--json", "box"];
         const { status, stdout, stderr } = await run("setpriv", args, { cwd: directory, env: environment });
         assert.equal(status, 0, `${name}: ${stderr}`);
         const { steps } = JSON.parse(stdout);

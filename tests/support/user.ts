@@ -101,7 +101,7 @@ export async function programFor(directory: string): Promise<string> {
   const bin = `${directory}/bin`;
   await Deno.mkdir(bin);
   const program = new TextDecoder("latin1").decode((await Deno.readFile(RUNK)).subarray(0, 2048));
-  const deno = /^":".* exec '([^']+)' /m.exec(program)?.[1];
+  const deno = /^DENO_\w+=.* exec '([^']+)' /m.exec(program)?.[1];
   if (deno === undefined) {
     await Deno.copyFile(RUNK, `${bin}/runk`);
   } else {
