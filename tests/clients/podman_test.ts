@@ -137,7 +137,8 @@ same("a container is entered, paused, inspected, stopped and restarted", [
     expect: /paused/,
     compare: "stdout",
   },
-  { sh: "podman top $N args | grep -c trap", expect: /^1$/m },
+  // A shell's child has its arguments, too, until it executes a program.
+  { sh: "podman top $N args | sort -u | grep -c trap", expect: /^1$/m },
   { sh: "podman stats --no-stream --format '{{.Name}} {{.PIDs}}' $N", compare: "nothing", expect: / [12]$/m },
   { sh: "podman stop -t 20 $N && podman wait $N", expect: /^5$/m },
   { sh: "podman restart $N >/dev/null && podman logs $N | sort -u", expect: /started/ },
